@@ -1,0 +1,107 @@
+"""The command `fusewire`: one module for each command, imported only when it is asked for.
+
+A command's module has `parser()`, which gives its argparse parser, and `run(arguments)`, which
+gives its exit code: 0, or 1 if it failed. Wrong usage is 2, as argparse has it. Whatever goes
+wrong by a person's doing ends as one line on stderr, `fusewire: SENTENCE`; only `--verbose`
+shows the traceback too (report.py).
+
+Called as `mount.fusewire` (a symlink in /sbin, for fstab) it is `fusewire mount --background`,
+which takes its arguments in the order in which mount(8) passes them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import importlib
+import sys
+from collections.abc import Sequence
+from pathlib import PurePath
+from typing import Final, NoReturn, Protocol
+
+__all__ = ["COMMANDS", "main"]
+
+COMMANDS: Final = {
+    "mount": "mount a filesystem and serve it until it is unmounted",
+    "umount": "unmount it, also when its daemon is dead",
+    "demo": "mount two filesystems, use them, check every byte, unmount",
+    "explain": "show how a request travels, step by step, from a real run",
+}
+
+EXAMPLES: Final = """\
+examples:
+  fusewire demo                                  see it work
+  fusewire mount memory: /mnt/x                  an empty filesystem in memory
+  fusewire mount ~/src /mnt/x -o ro              a directory, seen through FUSE
+  fusewire mount hello.py:root /mnt/x            a filesystem of your own
+  fusewire umount /mnt/x
+
+'fusewire COMMAND --help' tells the rest."""
+
+
+class Command(Protocol):
+    """What the module of a command has."""
+
+    def parser(self) -> argparse.ArgumentParser: ...
+    def run(self, arguments: argparse.Namespace) -> int: ...
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command that `argv` (or the command line) names; return its exit code.
+
+    Raises:
+        SystemExit: 2 for wrong usage, 0 after --help, as argparse does.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if argv is None and PurePath(sys.argv[0]).name == "mount.fusewire":
+        arguments = ["mount", "--background", *arguments]
+    if arguments and arguments[0] in COMMANDS:
+        return run(arguments[0], arguments[1:])
+    return without_command(arguments)
+
+
+def run(name: str, arguments: list[str]) -> int:
+    """Run one command with what stands after its name."""
+    from fusewire.cli.report import reporting
+
+    module: Command = importlib.import_module(f"fusewire.cli.{name}")  # type: ignore[assignment]
+    parsed = module.parser().parse_args(arguments)
+    return reporting(module.run, parsed)
+
+
+def without_command(arguments: list[str]) -> int:
+    """`--help` or `--version`, or else a command that we do not have."""
+    parser = overview()
+    if not arguments:
+        parser.print_help()
+        return 0
+    parser.parse_args(arguments[:1])
+    near = difflib.get_close_matches(arguments[0], COMMANDS, n=1)
+    guess = f" Did you mean '{near[0]}'?" if near else f" There are: {', '.join(COMMANDS)}."
+    parser.error(f"there is no command '{arguments[0]}'.{guess}")
+
+
+def overview() -> argparse.ArgumentParser:
+    """The parser of everything but commands; its help is the list of them."""
+    width = max(map(len, COMMANDS))
+    rows = [f"  {name:<{width}}  {summary}" for name, summary in COMMANDS.items()]
+    parser = argparse.ArgumentParser(
+        prog="fusewire",
+        usage="fusewire COMMAND ...",
+        description="Mount a filesystem written in Python, with no libfuse and no compiler. Linux only.",
+        epilog="\n".join(["commands:", *rows, "", EXAMPLES]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("-V", "--version", action=ShowVersion, nargs=0, help="show the version")
+    parser.add_argument("command", nargs="?", help=argparse.SUPPRESS)
+    return parser
+
+
+class ShowVersion(argparse.Action):
+    """Print the installed version. The package's metadata is read only here: it costs 20 ms."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        from importlib.metadata import version
+
+        print(f"fusewire {version('fusewire')}")
+        parser.exit()

@@ -1,0 +1,161 @@
+"""`fusewire demo`: the main job, done before your eyes, and checked.
+
+Two filesystems are mounted in a temporary directory, used as a person would, and unmounted.
+A line a step: what was done, what came of it, how long it took and how many requests the
+kernel sent for it. Requests that the kernel sends late (RELEASE, FORGET) count for the step
+in which they come.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import fusewire
+from fusewire.cli.demo_steps import EXAMPLE_STEPS, MEMORY_STEPS, Skipped, Step, Wrong, example
+from fusewire.cli.report import FAILURE, sentence
+
+__all__ = ["parser", "run"]
+
+GREEN, YELLOW, RED = "32", "33", "31"  # as terminals number them
+MARKS: Final = {"right": ("✓", GREEN), "skipped": ("-", YELLOW), "wrong": ("✗", RED)}
+LINE: Final = "{title:<31}  {result:<25} {time:>8} {requests:>8}"
+
+
+def parser() -> argparse.ArgumentParser:
+    """The arguments of `fusewire demo`."""
+    parser = argparse.ArgumentParser(
+        prog="fusewire demo",
+        description="Mount two filesystems, do what a person does with them, check every byte, and unmount. "
+        "It takes a few seconds, works in a temporary directory and leaves nothing behind.",
+        epilog="exit codes: 0 every step gave the right bytes, 1 one did not or nothing can be mounted here",
+    )
+    parser.add_argument("-v", "--verbose", action="store_true", help="where a step goes wrong show the traceback")
+    return parser
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Do the demo; 1 if a step went wrong.
+
+    Raises:
+        MountError: nothing can be mounted here, and why.
+    """
+    demo = Demo(verbose=arguments.verbose)
+    with terminating(), tempfile.TemporaryDirectory(prefix="fusewire-demo-") as directory:
+        demo.act("A dict, a file and a directory, as Python objects", example(), Path(directory, "nodes"), EXAMPLE_STEPS)
+        memory = fusewire.filesystems.Memory()
+        demo.act("memory:, which starts empty", memory, Path(directory, "memory"), MEMORY_STEPS)
+    return demo.sum_up()
+
+
+@contextmanager
+def terminating() -> Iterator[None]:
+    """Let SIGTERM unwind this thread as an exception does, so that everything is unmounted."""
+
+    def leave(number: int, frame: object) -> None:
+        sys.exit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@dataclass
+class Row:
+    """What one step came to. `outcome` is a key of MARKS, `reason` says what was wrong."""
+
+    title: str
+    outcome: str
+    result: str
+    seconds: float
+    requests: int
+    reason: str = ""
+
+
+class Demo:
+    """Does steps, prints a line for each, and remembers how they went."""
+
+    def __init__(self, *, verbose: bool) -> None:
+        self.verbose = verbose
+        self.rows: list[Row] = []
+
+    def act(self, title: str, what: Any, mountpoint: Path, steps: Sequence[Step]) -> None:
+        """Mount `what`, do the steps there, unmount, and see that it is gone."""
+        mountpoint.mkdir()
+        with ExitStack() as stack:
+            began = time.perf_counter()
+            mount = stack.enter_context(fusewire.mount(what, str(mountpoint)))
+            if not self.rows:
+                self.heading()
+            print(f"{title}:")
+            self.show(Row("mount", "right", "it answers", time.perf_counter() - began, mount.requests))
+            for step in steps:
+                self.show(self.tried(step.title, lambda work=step.work: work(mountpoint), lambda: mount.requests))
+            self.show(self.tried("unmount", lambda: unmounted(stack, mountpoint), lambda: mount.requests))
+
+    def tried(self, title: str, work: Callable[[], str], requests: Callable[[], int]) -> Row:
+        """Do one step; return its row, whatever happened."""
+        requests_before, began = requests(), time.perf_counter()
+        outcome, result, reason = self.outcome(work)
+        return Row(title, outcome, result, time.perf_counter() - began, requests() - requests_before, reason)
+
+    def outcome(self, work: Callable[[], str]) -> tuple[str, str, str]:
+        """Do the work; return a key of MARKS, what to print, and the reason if it went wrong."""
+        try:
+            return "right", work(), ""
+        except Skipped as skipped:
+            return "skipped", str(skipped), ""
+        except (OSError, Wrong, subprocess.SubprocessError, UnicodeError) as error:
+            if self.verbose:
+                traceback.print_exc()
+            return "wrong", "wrong, see below", sentence(error)
+
+    def heading(self) -> None:
+        release = os.uname().release.split("-")[0]
+        print(f"fusewire on Linux {release}, Python {sys.version.split()[0]}: two filesystems on the real kernel\n")
+        print("    " + LINE.format(title="step", result="result", time="time", requests="requests"))
+
+    def show(self, row: Row) -> None:
+        """Print a row, at once, for some take a while."""
+        self.rows.append(row)
+        mark = coloured(*MARKS[row.outcome])
+        text = LINE.format(title=row.title, result=row.result, time=f"{row.seconds * 1000:.1f} ms", requests=row.requests)
+        print(f"  {mark} {text}", flush=True)
+
+    def sum_up(self) -> int:
+        """Print the last line, and what went wrong on stderr; return the exit code."""
+        wrong = [row for row in self.rows if row.outcome == "wrong"]
+        skipped = [row for row in self.rows if row.outcome == "skipped"]
+        right = len(self.rows) - len(wrong) - len(skipped)
+        seconds, requests = sum(row.seconds for row in self.rows), sum(row.requests for row in self.rows)
+        note = f", {len(skipped)} skipped" if skipped else ""
+        print(f"\n{right} of {len(self.rows)} steps right{note}: {requests:,} requests in {seconds:.1f} s.")
+        for row in wrong:
+            print(f"fusewire: '{row.title}' went wrong: {row.reason}", file=sys.stderr)
+        return FAILURE if wrong else 0
+
+
+def unmounted(stack: ExitStack, mountpoint: Path) -> str:
+    """Unmount by leaving what `stack` entered."""
+    stack.close()
+    if os.path.ismount(mountpoint) or os.listdir(mountpoint):
+        raise Wrong(f"{mountpoint} is still mounted")
+    return "gone"
+
+
+def coloured(text: str, colour: str) -> str:
+    """`text` in a terminal's colour, where a person looks at one and has not said NO_COLOR."""
+    return f"\x1b[{colour}m{text}\x1b[0m" if sys.stdout.isatty() and "NO_COLOR" not in os.environ else text

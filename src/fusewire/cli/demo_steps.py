@@ -1,0 +1,225 @@
+"""What `fusewire demo` does, step by step, and how it knows that the bytes are right.
+
+A step is a function of the directory to work in. It checks everything it is given and returns
+its result in a few words; `Wrong` says what was different. Each is what a person would do with
+a filesystem, through the same system calls.
+
+The process that runs the steps also serves the mount, from other threads. So two things are
+forbidden here (docs/writing-a-filesystem.md, "Known deadlocks"): a child with its working
+directory inside the mount (`git -C` instead), and mmap of a file of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from fusewire import Directory, File
+
+__all__ = ["EXAMPLE_STEPS", "MEMORY_STEPS", "Skipped", "Step", "Wrong", "example"]
+
+MANY: Final = 1000  # files in the directory that is listed
+COMMITTED: Final = 25  # files in the repository that is cloned
+MEBIBYTE: Final = 1 << 20
+
+
+class Wrong(Exception):
+    """A step got something other than what it should have."""
+
+
+class Skipped(Exception):
+    """A step cannot be done here, and why."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """`title` is what a person reads; `work` does it and returns the result in a few words."""
+
+    title: str
+    work: Callable[[Path], str]
+
+
+def expect(what: str, got: object, wanted: object) -> None:
+    """Raise `Wrong` unless `got` is what was wanted."""
+    if got != wanted:
+        raise Wrong(f"{what}: {str(got)[:20]!r}, not {str(wanted)[:20]!r}")
+
+
+# --- the example filesystem: a dict, a file, and files that are made up as they are looked for
+
+
+class Square(File):
+    """A number's square, computed when it is read."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+    def read(self, offset: int, size: int) -> bytes:
+        return f"{self.number**2}\n".encode()[offset : offset + size]
+
+
+class Squares(Directory):
+    """Any number's square, and a listing of the first ten."""
+
+    def list(self) -> Iterable[tuple[str, Square]]:
+        return ((str(number), Square(number)) for number in range(10))
+
+    def lookup(self, name: str) -> Square | None:
+        return Square(int(name)) if name.isdecimal() else None
+
+
+HELLO: Final = b"Hello from Python.\n"
+
+
+def example() -> dict[str, object]:
+    """The tree that the demo mounts first."""
+    return {"hello.txt": HELLO, "squares": Squares()}
+
+
+def list_tree(root: Path) -> str:
+    names = sorted(os.listdir(root))
+    expect("the root", names, ["hello.txt", "squares"])
+    expect("squares/", sorted(os.listdir(root / "squares")), sorted(map(str, range(10))))
+    return " ".join(names)
+
+
+def read_computed(root: Path) -> str:
+    expect("hello.txt", (root / "hello.txt").read_bytes(), HELLO)
+    for number in (7, 12, 123456789):
+        expect(f"squares/{number}", (root / "squares" / str(number)).read_text(), f"{number**2}\n")
+    expect("squares/x", (root / "squares" / "x").exists(), False)
+    return "squares/12 holds 144"
+
+
+# --- the memory filesystem
+
+
+def pattern(length: int) -> bytes:
+    """Bytes of which no 32 are the same as another 32: a page in the wrong place is noticed."""
+    return b"".join(hashlib.sha256(number.to_bytes(8)).digest() for number in range(length // 32))
+
+
+def write_and_read(root: Path) -> str:
+    """Write 8 MiB, throw the kernel's copy away, read it back."""
+    data, path = pattern(8 * MEBIBYTE), root / "data"
+    path.write_bytes(data)
+    with path.open("rb", buffering=0) as file:
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    expect("size", path.stat().st_size, len(data))
+    expect("data", hashlib.sha256(path.read_bytes()).hexdigest(), hashlib.sha256(data).hexdigest())
+    return "the same sha256"
+
+
+def change_in_place(root: Path) -> str:
+    """Overwrite the middle, append, cut: what comes back is what Python's own bytes give."""
+    path, wanted = root / "edited", bytearray(pattern(65536))
+    path.write_bytes(wanted)
+    with path.open("r+b", buffering=0) as file:
+        os.pwrite(file.fileno(), b"middle", 30000)
+    with path.open("ab") as file:
+        file.write(b"the end")
+    wanted[30000:30006] = b"middle"
+    expect("edited", path.read_bytes(), bytes(wanted) + b"the end")
+    os.truncate(path, 40000)
+    expect("cut", path.read_bytes(), bytes(wanted[:40000]))
+    return "every byte in its place"
+
+
+def rename_and_link(root: Path) -> str:
+    """Rename over another file, give it a second name, point at it, and read it unlinked."""
+    old, new, other, pointer = (root / name for name in ("old", "new", "other", "pointer"))
+    old.write_bytes(b"kept")
+    new.write_bytes(b"replaced")
+    old.rename(new)
+    os.link(new, other)
+    pointer.symlink_to("other")
+    expect("old", old.exists(), False)
+    expect("names", (other.stat().st_ino, other.stat().st_nlink), (new.stat().st_ino, 2))
+    with new.open("rb") as file:
+        for path in (new, other):
+            path.unlink()
+        expect("unlinked", file.read(), b"kept")
+    expect("pointer", (os.readlink(pointer), pointer.exists()), ("other", False))
+    return "still read, nameless"
+
+
+def git_clone(root: Path) -> str:
+    """Make a repository, clone it, and compare what git checked out with what was committed."""
+    if shutil.which("git") is None:
+        raise Skipped("there is no git here")
+    origin, clone = root / "origin", root / "clone"
+    for number in range(COMMITTED):
+        path = origin / f"directory{number % 5}" / f"file{number}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(pattern(1024 * (number + 1)))
+    git(origin, "init", "--quiet")
+    git(origin, "add", ".")
+    git(origin, "commit", "--quiet", "--message", "All of it")
+    git(root, "clone", "--quiet", str(origin), str(clone))
+    git(clone, "fsck", "--strict", "--no-progress")
+    expect("clone", contents(clone), contents(origin))
+    return f"{COMMITTED} files same, fsck clean"
+
+
+def git(directory: Path, *arguments: str) -> None:
+    """Run git there, untouched by anybody's settings."""
+    mine = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1", "GIT_TERMINAL_PROMPT": "0"}
+    names = {f"GIT_{who}_{what}": "demo" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
+    command = ["git", "-C", str(directory), "-c", "safe.directory=*", "-c", "gc.auto=0", *arguments]
+    done = subprocess.run(command, env=inherited | mine | names, capture_output=True, text=True, check=False)
+    if done.returncode:
+        last = (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1]
+        raise Wrong(f"git {arguments[0]}: {last}")
+
+
+def contents(root: Path) -> dict[str, bytes]:
+    """Every file below `root` but git's own, by its path."""
+    paths = (path for path in root.rglob("*") if path.is_file() and ".git" not in path.parts)
+    return {str(path.relative_to(root)): path.read_bytes() for path in paths}
+
+
+def many_files(root: Path) -> str:
+    """Make a thousand files and list them with their sizes."""
+    directory = root / "many"
+    directory.mkdir()
+    for number in range(MANY):
+        (directory / f"{number:04}").write_bytes(b"x" * number)
+    with os.scandir(directory) as entries:
+        sizes = {entry.name: entry.stat().st_size for entry in entries}
+    expect("listing", sizes, {f"{number:04}": number for number in range(MANY)})
+    return f"{MANY} names and sizes"
+
+
+def delete_all(root: Path) -> str:
+    """Remove every file and directory."""
+    for path in root.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    expect("what is left", os.listdir(root), [])
+    free = os.statvfs(root)
+    expect("inodes in use", free.f_files - free.f_ffree, 1)
+    return "1 inode left: the root"
+
+
+EXAMPLE_STEPS: Final = (
+    Step("list it", list_tree),
+    Step("read files that it computes", read_computed),
+)
+MEMORY_STEPS: Final = (
+    Step("write 8 MiB and read it back", write_and_read),
+    Step("overwrite, append, truncate", change_in_place),
+    Step("rename, link, unlink while open", rename_and_link),
+    Step("git init, commit, clone", git_clone),
+    Step(f"make and list {MANY} files", many_files),
+    Step("delete everything", delete_all),
+)

@@ -1,0 +1,48 @@
+"""`fusewire umount`: unmount, also over the corpse of a daemon."""
+
+from __future__ import annotations
+
+import argparse
+
+__all__ = ["parser", "run"]
+
+EPILOG = """\
+Without an option it waits until the daemon has let go, and a mount that is in
+use stays: the processes that hold it are named. A mount whose daemon is dead
+('Transport endpoint is not connected') is unmounted like any other.
+
+exit codes: 0 unmounted, 1 not, 2 wrong usage"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The arguments of `fusewire umount`."""
+    parser = argparse.ArgumentParser(
+        prog="fusewire umount",
+        description="Unmount a filesystem.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("mountpoint", metavar="MOUNTPOINT", nargs="+", help="where it is mounted")
+    parser.add_argument(
+        "-l",
+        "--lazy",
+        action="store_true",
+        help="take it out of the tree at once; who has it open keeps it, and it is served until the last file is closed",
+    )
+    parser.add_argument(
+        "-f",
+        "--force",
+        action="store_true",
+        help="abort the connection first: every request that waits fails, now and later, with no data written",
+    )
+    parser.add_argument("-v", "--verbose", action="store_true", help="on an error show the traceback too")
+    return parser
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Unmount each; stop at the first that cannot be."""
+    from fusewire.mounting import unmount
+
+    for mountpoint in arguments.mountpoint:
+        unmount(mountpoint, lazy=arguments.lazy, force=arguments.force)
+    return 0

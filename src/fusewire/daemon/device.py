@@ -1,0 +1,98 @@
+"""/dev/fuse, as the daemon sees it: one message a read, one reply a write.
+
+A buffer is read into again and again, unless somebody still holds a view of what was in it:
+a `write`'s data that a coroutine has not yet written, or that a filesystem kept. Python can
+tell, for a bytearray with views refuses to be resized; then we take a new one.
+
+Every descriptor made here is closed in forked children, so that no child keeps a dead mount
+alive.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import logging
+import os
+from collections.abc import Sequence
+from typing import Final
+
+from fusewire.mounting import clone_device, close_in_children
+from fusewire.wire import Buffer
+
+__all__ = ["Device"]
+
+logger = logging.getLogger("fusewire")
+
+GONE: Final = frozenset({errno.ENODEV, errno.ECONNABORTED, errno.EBADF})  # what read says after unmount or abort
+UNANSWERABLE: Final = frozenset({errno.ENOENT}) | GONE  # what write says of a request that nobody awaits any more
+
+
+class Device:
+    """An open descriptor of /dev/fuse. One thread reads it; any may write."""
+
+    def __init__(self, fd: int, size: int) -> None:
+        """Take over `fd`. `size` bytes hold the longest message."""
+        self.fd = fd
+        self.size = size
+        self._buffer = bytearray(size)
+        close_in_children(fd)
+
+    def read(self) -> memoryview | None:
+        """Wait for a message and return it; None once the connection is gone.
+
+        Good until the next `read`, or for as long as a view of it is held.
+
+        Raises:
+            BlockingIOError: if the descriptor does not block, and there is none.
+        """
+        while True:
+            try:
+                length = os.readv(self.fd, [self._free_buffer()])
+            except OSError as error:
+                if error.errno in GONE:
+                    return None
+                if error.errno != errno.ENOENT:  # a request that was aborted while it was copied: read the next
+                    raise
+            else:
+                return memoryview(self._buffer)[:length]
+
+    def _free_buffer(self) -> bytearray:
+        try:
+            self._buffer.append(0)
+        except BufferError:
+            self._buffer = bytearray(self.size)
+        else:
+            self._buffer.pop()
+        return self._buffer
+
+    def write(self, buffers: Sequence[Buffer]) -> None:
+        """Write one message. That its request is gone (aborted, or the mount is) is no error."""
+        try:
+            os.writev(self.fd, buffers)
+        except OSError as error:
+            if error.errno not in UNANSWERABLE:
+                logger.error("the kernel refused a reply, and its caller gets EIO: %s", error)
+
+    def clone(self) -> Device:
+        """Open a further descriptor of the same connection, with a processing queue of its own.
+
+        Raises:
+            OSError: if the kernel has no FUSE_DEV_IOC_CLONE, or /dev/fuse may not be opened here.
+        """
+        return Device(clone_device(self.fd), self.size)
+
+    def share(self) -> Device:
+        """Open a further descriptor that shares this one's processing queue: for kernels without clones."""
+        return Device(os.dup(self.fd), self.size)
+
+    def set_blocking(self, blocking: bool) -> None:
+        flags = fcntl.fcntl(self.fd, fcntl.F_GETFL)
+        fcntl.fcntl(self.fd, fcntl.F_SETFL, flags & ~os.O_NONBLOCK if blocking else flags | os.O_NONBLOCK)
+
+    def close(self) -> None:
+        """Close the descriptor; the last of a connection aborts it. Idempotent."""
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            close_in_children(fd, False)
+            os.close(fd)

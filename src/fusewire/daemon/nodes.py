@@ -1,0 +1,331 @@
+"""The front door: a filesystem out of objects instead of numbers.
+
+    class Hello(fusewire.File):
+        def read(self, offset: int, size: int) -> bytes:
+            return b"hello\\n"[offset : offset + size]
+
+    with fusewire.mount({"hello": Hello(), "notes.txt": b"hi"}, "/mnt/x") as mount:
+        mount.wait()
+
+A node is a file, directory, symlink or special file. What stat(2) tells of it are attributes
+of the object, or of its class: `mode`, `uid`, `mtime_ns`..., or whatever `getattr` returns.
+Every method may be `def` or `async def`, and raises OSError to say no. A method that is not
+defined is a thing that cannot be done.
+
+Give the same object for the same file each time, for it is the engine's record of it too.
+Where objects are made anew, out of a database say, define `__eq__` and `__hash__`: nodes that
+are equal are one file, and the first of them stands for all while the kernel knows it.
+
+The engine (node_filesystem.py) does nodeids, lookup counts, forgets, listings and links.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat as modes
+import time
+from collections.abc import AsyncIterable, Iterable, Mapping
+from typing import Any, ClassVar, Final, TypeAlias, Union
+
+from fusewire.daemon.either import Either, Steps, either
+from fusewire.daemon.values import Attributes, SetAttributes, StatFs
+from fusewire.errors import os_error
+from fusewire.wire import Buffer
+
+__all__ = ["Directory", "File", "Handle", "Node", "Special", "Symlink", "Tree", "as_node"]
+
+STARTED_NS: Final = time.time_ns()  # the times of a node that says nothing
+
+
+class Node:
+    """Anything that a name can stand for. Subclass `File`, `Directory`, `Symlink` or `Special`."""
+
+    type: ClassVar[int] = 0  # S_IFREG...; 0: `mode` holds it
+    mode: int = 0o444  # permissions; type bits are added
+    uid: int | None = None  # None: whoever mounts
+    gid: int | None = None
+    nlink: int = 1  # names; the engine counts link, unlink and rename
+    size: int | None = 0  # bytes; None: not known before it is read
+    rdev: int = 0  # of a device, as os.makedev makes it
+    atime_ns: int = STARTED_NS
+    mtime_ns: int = STARTED_NS
+    ctime_ns: int = STARTED_NS
+    nodeid: int = 0  # the engine's: its number, 0 while it has none
+    nlookup: int = 0  # the engine's: references that the kernel holds
+    served_by: object = None  # the engine's: itself
+
+    def getattr(self) -> Either[Attributes]:
+        """Return what stat(2) tells. By default, what the object's attributes say."""
+        return self.attributes()
+
+    def attributes(self) -> Attributes:
+        """Return what the object's attributes say: for a `getattr` that knows only some of it better."""
+        return Attributes(
+            mode=modes.S_IMODE(self.mode) | (self.type or modes.S_IFMT(self.mode)),
+            size=self.size or 0,
+            nlink=self.nlink,
+            uid=os.getuid() if self.uid is None else self.uid,
+            gid=os.getgid() if self.gid is None else self.gid,
+            atime_ns=self.atime_ns,
+            mtime_ns=self.mtime_ns,
+            ctime_ns=self.ctime_ns,
+            rdev=self.rdev,
+        )
+
+    def setattr(self, changes: SetAttributes) -> Either[Attributes | None]:
+        """Make the changes that are not None, all or none; None returned stands for `getattr()`.
+
+        Raises:
+            OSError: EPERM, unless defined. `File` and `Directory` have one for those that can be written.
+        """
+        raise os_error(errno.EPERM)
+
+    def keep(self, changes: SetAttributes) -> None:
+        """Write `changes`, but for the size, into the object's attributes: a `setattr` for simple nodes."""
+        now = time.time_ns()
+        changes = changes.resolved(now)
+        for name in ("mode", "uid", "gid", "atime_ns", "mtime_ns"):
+            value = getattr(changes, name)
+            if value is not None:
+                setattr(self, name, value)
+        self.ctime_ns = now
+
+    def getxattr(self, name: str) -> Either[Buffer]:
+        """Return an xattr's value; ENODATA if there is none."""
+        raise os_error(errno.EOPNOTSUPP)
+
+    def setxattr(self, name: str, value: Buffer, flags: int) -> Either[None]:
+        """Set an xattr; `flags` are os.XATTR_CREATE and os.XATTR_REPLACE."""
+        raise os_error(errno.EOPNOTSUPP)
+
+    def listxattr(self) -> Either[Iterable[str]]:
+        """Return the names of the xattrs."""
+        return ()
+
+    def removexattr(self, name: str) -> Either[None]:
+        """Remove an xattr; ENODATA if there is none."""
+        raise os_error(errno.EOPNOTSUPP)
+
+    def access(self, mask: int) -> Either[None]:
+        """Raise EACCES if the caller may not (os.R_OK, W_OK, X_OK). By default everybody may."""
+
+    def statfs(self) -> Either[StatFs]:
+        """Return how big and how full the filesystem is."""
+        return StatFs()
+
+
+class Handle:
+    """A file that somebody has open: what `File.open` returns, and by default the file itself."""
+
+    direct_io: bool = False  # every read and write comes here; the size is not believed
+    keep_cache: bool = False  # what the kernel has cached of it before stays good
+    nonseekable: bool = False  # seeking fails with ESPIPE
+
+    def read(self, offset: int, size: int) -> Either[Buffer]:
+        """Return the bytes from `offset`: `size` of them, fewer only at the end."""
+        raise os_error(errno.EBADF)
+
+    def write(self, offset: int, data: memoryview) -> Either[int | None]:
+        """Write `data` at `offset`; return how many bytes were taken, None for all. Copy what you keep."""
+        raise os_error(errno.EBADF)
+
+    def flush(self) -> Either[None]:
+        """A descriptor is being closed: the last chance to tell its owner of an error."""
+
+    def fsync(self, datasync: bool) -> Either[None]:
+        """Return once what was written is safe; with `datasync` the times need not be."""
+
+    def fallocate(self, offset: int, length: int, mode: int) -> Either[None]:
+        """Reserve, punch or zero a range, as `mode` says."""
+        raise os_error(errno.EOPNOTSUPP)
+
+    def ioctl(self, cmd: int, data: memoryview, out_size: int) -> Either[tuple[int, Buffer] | int | None]:
+        """Do `cmd`; return its result, and the at most `out_size` bytes that it gives."""
+        raise os_error(errno.ENOTTY)
+
+    def release(self) -> Either[None]:
+        """Nobody has it open any more."""
+
+
+class File(Node, Handle):
+    """A regular file. Define `read`, and `write` and `truncate` if it can be written."""
+
+    type = modes.S_IFREG
+    size: int | None = None
+
+    def open(self, flags: int) -> Either[Handle]:
+        """Return what is read and written through this opening: the file itself, unless defined.
+
+        Raises:
+            OSError: EACCES for writing, if there is no `write`.
+        """
+        if flags & os.O_ACCMODE != os.O_RDONLY and not self.is_writable:
+            raise os_error(errno.EACCES)
+        return self
+
+    def truncate(self, size: int) -> Either[None]:
+        """Cut or lengthen to `size` bytes."""
+        raise os_error(errno.EPERM)
+
+    def setattr(self, changes: SetAttributes) -> Either[Attributes | None]:
+        """Of a file that can be written: `truncate`, and keep the rest on the object; else EPERM."""
+        if not self.is_writable:
+            raise os_error(errno.EPERM)
+        if changes.size is not None:
+            self.truncate(changes.size)
+        self.keep(changes)
+        return None
+
+    @property
+    def is_writable(self) -> bool:
+        """True if its class says how to write it."""
+        return type(self).write is not Handle.write
+
+
+class Directory(Node):
+    """A directory. Define `list`, or `lookup`, or both; and what else can be done in it."""
+
+    type = modes.S_IFDIR
+    mode: int = 0o755
+
+    @either
+    def lookup(self, name: str) -> Steps[Node | None]:
+        """Return the node of that name, None if there is none. By default, what `list` says."""
+        pairs = yield collected(self.list())
+        return dict(pairs).get(name)
+
+    def list(self) -> Either[Mapping[str, Node] | Iterable[tuple[str, Node]]]:
+        """Return the names and their nodes, without '.' and '..'."""
+        return ()
+
+    def create(self, name: str, mode: int) -> Either[File]:
+        """Make a regular file. The engine then opens it."""
+        raise os_error(errno.EPERM)
+
+    def mknod(self, name: str, mode: int, rdev: int) -> Either[Node]:
+        """Make a fifo, socket or device."""
+        raise os_error(errno.EPERM)
+
+    def mkdir(self, name: str, mode: int) -> Either[Directory]:
+        """Make a directory."""
+        raise os_error(errno.EPERM)
+
+    def symlink(self, name: str, target: str) -> Either[Symlink]:
+        """Make a symlink."""
+        raise os_error(errno.EPERM)
+
+    def link(self, name: str, node: Any) -> Either[None]:
+        """Give `node`, a Node of this filesystem, a further name here."""
+        raise os_error(errno.EPERM)
+
+    def unlink(self, name: str) -> Either[None]:
+        """Remove a name that is no directory's. Whoever has the file open keeps it."""
+        raise os_error(errno.EPERM)
+
+    def rmdir(self, name: str) -> Either[None]:
+        """Remove a directory; ENOTEMPTY if it is not empty."""
+        raise os_error(errno.EPERM)
+
+    def rename(self, name: str, new_directory: Any, new_name: str, flags: int) -> Either[None]:
+        """Move a name into `new_directory`, a Directory of this filesystem, over what is there.
+
+        `flags`: RENAME_NOREPLACE and RENAME_EXCHANGE; raise EINVAL for those that you cannot honour.
+        """
+        raise os_error(errno.EPERM)
+
+    def fsync(self, datasync: bool) -> Either[None]:
+        """Return once the names are safe."""
+
+
+@either
+def collected(listing: Any) -> Steps[Iterable[tuple[str, Node]]]:
+    """Gather what `Directory.list` returned, whichever way: a mapping, pairs, or either awaited or generated."""
+    found = yield _gather(listing) if isinstance(listing, AsyncIterable) else listing
+    return found.items() if isinstance(found, Mapping) else found
+
+
+async def _gather(pairs: AsyncIterable[tuple[str, Node]]) -> Iterable[tuple[str, Node]]:
+    return [pair async for pair in pairs]
+
+
+class Symlink(Node):
+    """A symlink to `target`."""
+
+    type = modes.S_IFLNK
+    mode: int = 0o777
+
+    def __init__(self, target: str = "") -> None:
+        self.target = target
+
+    def readlink(self) -> Either[str]:
+        """Return where it leads. By default `target`."""
+        return self.target
+
+    def getattr(self) -> Either[Attributes]:
+        attributes = self.attributes()
+        attributes.size = len(os.fsencode(self.target))
+        return attributes
+
+
+class Special(Node):
+    """A fifo, socket or device, of which the kernel does the rest. `mode` holds the type too."""
+
+    def __init__(self, mode: int, rdev: int = 0) -> None:
+        self.mode = mode
+        self.rdev = rdev
+
+
+class StaticFile(File):
+    """A file of fixed bytes."""
+
+    def __init__(self, content: bytes) -> None:
+        self.content = content
+        self.size = len(content)
+
+    def read(self, offset: int, size: int) -> bytes:
+        return self.content[offset : offset + size]
+
+
+Branch: TypeAlias = Union[Node, bytes, "Mapping[str, Branch]"]
+
+
+class Tree(Directory):
+    """A directory of fixed names, each a node, bytes, or a mapping of the same kind."""
+
+    def __init__(self, children: Mapping[str, Branch]) -> None:
+        """Take the names as they are now.
+
+        Raises:
+            ValueError: a name that no file can have.
+            TypeError: a value that is none of the three.
+        """
+        self.children = {_checked(name): as_node(child, name) for name, child in children.items()}
+
+    def lookup(self, name: str) -> Node | None:
+        return self.children.get(name)
+
+    def list(self) -> Mapping[str, Node]:
+        return self.children
+
+
+def _checked(name: str) -> str:
+    if not isinstance(name, str) or name in ("", ".", "..") or "/" in name or "\0" in name:
+        raise ValueError(f"{name!r} cannot be the name of a file")
+    return name
+
+
+def as_node(branch: Branch, name: str = "/") -> Node:
+    """Return the node that `branch` stands for: itself, a file of these bytes, or a directory of these names.
+
+    Raises:
+        TypeError: if it is none of them; `name` is where it stands.
+    """
+    if isinstance(branch, Node):
+        return branch
+    if isinstance(branch, bytes):
+        return StaticFile(branch)
+    if isinstance(branch, Mapping):
+        return Tree(branch)
+    hint = "; call it to make one" if isinstance(branch, type) and issubclass(branch, Node) else ""
+    raise TypeError(f"{name!r} is {branch!r}, which is no node, bytes or dict{hint}")

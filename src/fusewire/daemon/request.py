@@ -1,0 +1,126 @@
+"""The request that a filesystem is carrying out: who asks, and does the caller still wait.
+
+A caller who is sent a signal does not return: Linux asks the filesystem to hurry, with an
+INTERRUPT. For an `async def` that is a cancellation. A `def` looks at `interrupted` now and
+then, or registers a callback that makes its wait end; it then raises `InterruptedError`, or
+returns what it has got. Ignoring all this is legal: the caller waits on.
+
+`current_request()` finds the request from anywhere below the method that serves it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from typing import Any
+
+from fusewire.wire import InHeader, Message, Operation
+
+__all__ = ["Request", "current_request"]
+
+_current: ContextVar[Request] = ContextVar("fusewire.current_request")
+_interrupting = threading.Lock()  # rarely taken, so one for all requests
+
+
+class Request:
+    """One operation, as the kernel asks for it.
+
+    `uid` and `gid` are the caller's filesystem ids, `pid` the caller's *thread* id; all three
+    are 0 where the kernel acts for itself. `body` is the decoded struct of the wire, for
+    whoever needs more than a method's arguments say.
+    """
+
+    __slots__ = ("_callbacks", "header", "interrupted", "message")
+
+    def __init__(self, message: Message) -> None:
+        self.message = message
+        self.header: InHeader = message.header
+        self.interrupted = False  # the caller was sent a signal: be quick, or raise InterruptedError
+        self._callbacks: list[Callable[[], object]] = []
+
+    @property
+    def operation(self) -> Operation:
+        return self.message.operation
+
+    @property
+    def name(self) -> str:
+        """The operation's name, such as 'UNLINK'."""
+        return self.message.operation.name
+
+    @property
+    def unique(self) -> int:
+        return self.header.unique
+
+    @property
+    def nodeid(self) -> int:
+        return self.header.nodeid
+
+    @property
+    def uid(self) -> int:
+        return self.header.uid
+
+    @property
+    def gid(self) -> int:
+        return self.header.gid
+
+    @property
+    def pid(self) -> int:
+        return self.header.pid
+
+    @property
+    def body(self) -> Any:
+        return self.message.body
+
+    @property
+    def umask(self) -> int:
+        """The caller's umask where the operation creates something, else 0. Linux has applied it already."""
+        return int(getattr(self.message.body, "umask", 0))
+
+    @property
+    def groups(self) -> list[int]:
+        """The caller's supplementary groups, as /proc has them; [] if the caller is gone."""
+        with contextlib.suppress(OSError), open(f"/proc/{self.pid}/status", "rb") as status:
+            for line in status:
+                if line.startswith(b"Groups:"):
+                    return [int(group) for group in line.split()[1:]]
+        return []
+
+    def on_interrupt(self, callback: Callable[[], object]) -> None:
+        """Call `callback` once, from another thread, when the caller is sent a signal; now if it was already."""
+        with _interrupting:
+            if not self.interrupted:
+                self._callbacks.append(callback)
+                return
+        callback()
+
+    def interrupt(self) -> None:
+        """Tell the filesystem that the caller was sent a signal. Idempotent; the engine calls it."""
+        with _interrupting:
+            self.interrupted = True
+            callbacks, self._callbacks = self._callbacks, []
+        for callback in callbacks:
+            callback()
+
+    def __repr__(self) -> str:
+        return f"<{self.name} unique={self.unique} nodeid={self.nodeid} pid={self.pid} uid={self.uid} gid={self.gid}>"
+
+
+def current_request() -> Request:
+    """Return the request that is being carried out here.
+
+    Raises:
+        LookupError: outside a filesystem's method.
+    """
+    return _current.get()
+
+
+@contextlib.contextmanager
+def carrying_out(request: Request) -> Iterator[None]:
+    """Make `request` the current one, for the time of a `with`."""
+    token = _current.set(request)
+    try:
+        yield
+    finally:
+        _current.reset(token)

@@ -1,0 +1,334 @@
+"""The daemon's end of one connection, without I/O: bytes in, bytes or a `Call` out.
+
+A shell (serve.py, or the embedded kernel) owns the descriptor and the threads. It reads a
+message and gives it to `receive`, which returns
+
+    None          nothing to do now
+    a tuple       the buffers of one reply, to be written as one message, where it was read
+    a Call        a method to run: its result goes to `reply`, its exception to `fail`
+
+so the same session serves /dev/fuse, the embedded device and a recorded transcript. It never
+sleeps, and may be used by several threads at once: each table here is touched by single
+operations of a dict, which are atomic.
+
+An INTERRUPT names a request by its unique. It may overtake it, where another thread has read
+the request and not yet come here; then its number waits in `_overtaken`, and `receive` looks
+there after it has written the call down, as the interrupt looks for the call after it has
+written its number down: whichever comes first, one sees the other. What comes after the
+reply waits there too, in vain and in bounded number, since no unique is used twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import inspect
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeAlias
+
+from fusewire.daemon.answers import ANSWERS, SUCCESS, Parts, Put
+from fusewire.daemon.filesystem import Filesystem
+from fusewire.daemon.negotiation import Agreement, Limits, negotiate
+from fusewire.daemon.request import Request, carrying_out
+from fusewire.daemon.timeouts import Timeouts
+from fusewire.daemon.values import Entry
+from fusewire.errors import ProtocolError
+from fusewire.wire import (
+    Buffer,
+    ForgetOne,
+    Message,
+    UnknownOperation,
+    decode_request,
+    encode_error,
+    encode_reply,
+    forgets,
+    operation,
+    reply_header,
+)
+
+__all__ = ["Call", "Session"]
+
+Buffers: TypeAlias = tuple[Buffer, ...]
+logger = logging.getLogger("fusewire")
+
+INIT: Final = operation("INIT").code
+INTERRUPT: Final = operation("INTERRUPT").code
+DESTROY: Final = operation("DESTROY").code
+LOOKUP: Final = operation("LOOKUP").code
+OVERTAKEN: Final = 1024  # interrupts that found no call; more than threads can have under way
+LARGEST_ERRNO: Final = 511  # Linux refuses a reply with a greater one (fs/fuse/dev.c, fuse_dev_do_write)
+
+
+@dataclass(slots=True)
+class Handler:
+    """One operation of one filesystem, bound when the session is made."""
+
+    run: Callable[..., Any] | None  # None: the method is absent
+    arguments: Callable[[Message], tuple[Any, ...]]
+    put: Put
+    absent: int
+    is_async: bool
+
+
+class Call:
+    """A method to run for a request. The shell decides where; see `Filesystem.threads`."""
+
+    __slots__ = ("arguments", "handler", "request")
+
+    def __init__(self, request: Request, handler: Handler, arguments: tuple[Any, ...]) -> None:
+        self.request = request
+        self.handler = handler
+        self.arguments = arguments
+
+    @property
+    def is_async(self) -> bool:
+        """True if `run` returns at once, with a coroutine that is still to be awaited."""
+        return self.handler.is_async
+
+    def run(self) -> Any:
+        """Call the method; return what it returns, which may be an awaitable."""
+        assert self.handler.run is not None
+        with carrying_out(self.request):
+            return self.handler.run(*self.arguments)
+
+    async def finish(self, awaitable: Awaitable[Any]) -> Any:
+        """Await what `run` returned, as the request that is being carried out."""
+        with carrying_out(self.request):
+            return await awaitable
+
+    def __repr__(self) -> str:
+        return f"<Call {self.request!r}>"
+
+
+@dataclass(slots=True)
+class Session:
+    """A filesystem in conversation with one kernel.
+
+    `timeouts` decide how long the kernel may keep what it is told; `limits` what is asked for
+    at INIT. `failure` is the last exception that was not an OSError, for `strict` shells.
+    """
+
+    filesystem: Filesystem
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    limits: Limits = field(default_factory=Limits)
+    agreement: Agreement | None = None  # None until INIT is answered
+    requests: int = 0  # received so far, all of them
+    failure: BaseException | None = None
+    calls: dict[int, Call] = field(default_factory=dict)  # under way, by unique
+    destroyed: bool = False
+    _handlers: dict[int, Handler] = field(default_factory=dict)
+    _overtaken: dict[int, None] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.timeouts = self.timeouts.defaulting_to(self.filesystem)
+        self._handlers = dict(_bind(self.filesystem))
+
+    # --- bytes in
+
+    def receive(self, buffer: Buffer) -> Buffers | Call | None:
+        """Take one message as it was read. `buffer` must stay as it is until the call is answered.
+
+        Raises:
+            ProtocolError: if it has not even a header; there is nobody to answer.
+        """
+        self.requests += 1
+        minor = 45 if self.agreement is None else self.agreement.minor
+        extended = self.agreement is not None and self.agreement.setxattr_ext
+        try:
+            message = decode_request(buffer, minor, setxattr_ext=extended)
+        except UnknownOperation as error:
+            return (encode_error(error.unique, errno.ENOSYS),)
+        except ProtocolError as error:
+            return self._refuse(error)
+        handler = self._handlers.get(message.header.opcode)
+        if handler is None:
+            return self._receive_ours(message)
+        if handler.run is None:
+            return self._absent(message, handler)
+        return self._call(message, handler)
+
+    def _call(self, message: Message, handler: Handler) -> Buffers | Call:
+        request = Request(message)
+        try:
+            arguments = (request, *handler.arguments(message))
+        except (ValueError, IndexError, AttributeError) as error:
+            return self._refuse(ProtocolError(request.unique, str(error)))
+        unique = message.header.unique
+        call = self.calls[unique] = Call(request, handler, arguments)
+        if self._overtaken and self._overtaken.pop(unique, self) is None:
+            request.interrupt()
+        return call
+
+    def _refuse(self, error: ProtocolError) -> Buffers:
+        if not error.unique:
+            raise error
+        logger.error("a message that cannot be read is answered EIO: %s", error)
+        return (encode_error(error.unique, errno.EIO),)
+
+    def _absent(self, message: Message, handler: Handler) -> Buffers | None:
+        unique = message.header.unique
+        if handler.put is put_no_reply:
+            return None
+        if handler.absent:
+            return (encode_error(unique, handler.absent),)
+        return self._message(unique, handler.put(self, Request(message), None))
+
+    def _receive_ours(self, message: Message) -> Buffers | None:
+        """What the engine answers by itself."""
+        match message.header.opcode:
+            case code if code == INIT:
+                return self._init(message)
+            case code if code == INTERRUPT:
+                self._interrupt(message.body.unique)
+            case code if code == DESTROY:
+                self.destroy()
+                return (encode_reply(message.header.unique),)
+            case _:
+                return (encode_error(message.header.unique, errno.ENOSYS),)
+        return None
+
+    def _init(self, message: Message) -> Buffers:
+        present = {name for name in ANSWERS if self._handlers[operation(name).code].run is not None}
+        agreement, reply = negotiate(message.body, self.limits, self.filesystem, present)
+        self.agreement = agreement
+        if agreement is not None:
+            self.filesystem.init()
+        return (encode_reply(message.header.unique, reply),)
+
+    def _interrupt(self, unique: int) -> None:
+        self._overtaken[unique] = None
+        call = self.calls.get(unique)
+        if call is not None and self._overtaken.pop(unique, self) is None:
+            call.request.interrupt()
+        elif len(self._overtaken) > OVERTAKEN:
+            self._overtaken.pop(next(iter(self._overtaken), 0), None)
+
+    def destroy(self) -> None:
+        """Tell the filesystem that the mount is gone. Idempotent.
+
+        Shells call it when the device says ENODEV, for Linux sends DESTROY on block devices alone.
+        """
+        if not self.destroyed and self.agreement is not None:
+            self.destroyed = True
+            self.filesystem.destroy()
+
+    # --- results out
+
+    def reply(self, call: Call, result: Any) -> Buffers | None:
+        """Put the method's result into a reply; None where none is sent.
+
+        A result that does not fit its operation is logged, and the caller gets EIO.
+        """
+        request = call.request
+        self.calls.pop(request.header.unique, None)
+        if call.handler.put is put_no_reply:
+            return None
+        try:
+            return self._message(request.header.unique, call.handler.put(self, request, result))
+        except Exception as error:  # a wrong type, an errno, a number that does not fit its field
+            return self._failed(request, error)
+
+    def fail(self, call: Call, error: BaseException) -> Buffers | None:
+        """Put the exception that the method raised into a reply; None where none is sent."""
+        request = call.request
+        self.calls.pop(request.header.unique, None)
+        if call.handler.put is put_no_reply:
+            _log(request, error)
+            return None
+        if request.header.opcode == LOOKUP and isinstance(error, FileNotFoundError):
+            return self._not_found(request)
+        return self._failed(request, error)
+
+    def _not_found(self, request: Request) -> Buffers:
+        """ENOENT is never remembered; a lookup of nodeid 0 is, for as long as it says."""
+        if self.timeouts.negative(None) == (0, 0):
+            return (encode_error(request.unique, errno.ENOENT),)
+        return self._message(request.unique, ANSWERS["LOOKUP"].put(self, request, Entry.negative()))
+
+    def _failed(self, request: Request, error: BaseException) -> Buffers:
+        code = errno_of(error)
+        if code is None:
+            self.failure = error
+            _log(request, error)
+        return (encode_error(request.header.unique, code or errno.EIO),)
+
+    def _message(self, unique: int, parts: Parts) -> Buffers:
+        if len(parts) == 1 and isinstance(parts[0], bytes | bytearray | memoryview):
+            payload = parts[0]
+            length = payload.nbytes if isinstance(payload, memoryview) else len(payload)
+            return reply_header(unique, length), payload
+        minor = 45 if self.agreement is None else self.agreement.minor
+        return (encode_reply(unique, *parts, minor=minor),)
+
+
+def put_no_reply(session: Session, request: Request, result: object) -> Parts:
+    """Stands for an operation that is never answered."""
+    return ()
+
+
+def _bind(filesystem: Filesystem) -> Iterator[tuple[int, Handler]]:
+    for name, answer in ANSWERS.items():
+        method = getattr(filesystem, answer.method)
+        absent = getattr(type(filesystem), answer.method, None) is getattr(Filesystem, answer.method)
+        yield (
+            operation(name).code,
+            Handler(
+                run=None if absent else method,
+                arguments=answer.arguments,
+                put=answer.put,
+                absent=answer.absent,
+                is_async=inspect.iscoroutinefunction(method),
+            ),
+        )
+    for name in ("FORGET", "BATCH_FORGET"):
+        yield operation(name).code, _forgetting(filesystem)
+
+
+def _forgetting(filesystem: Filesystem) -> Handler:
+    """FORGET as a call like the others, so that it never runs beside more of them than `threads` says."""
+
+    def forget_all(request: Request, given_back: Iterable[ForgetOne]) -> None:
+        for one in given_back:
+            filesystem.forget(one.nodeid, one.nlookup)
+
+    absent = type(filesystem).forget is Filesystem.forget
+    return Handler(None if absent else forget_all, lambda message: (forgets(message),), put_no_reply, SUCCESS, False)
+
+
+BY_CLASS: Final = {  # for those who raise `FileNotFoundError()` without a number
+    FileNotFoundError: errno.ENOENT,
+    FileExistsError: errno.EEXIST,
+    IsADirectoryError: errno.EISDIR,
+    NotADirectoryError: errno.ENOTDIR,
+    PermissionError: errno.EACCES,
+    InterruptedError: errno.EINTR,
+    BlockingIOError: errno.EAGAIN,
+    TimeoutError: errno.ETIMEDOUT,
+}
+
+
+def errno_of(error: BaseException) -> int | None:
+    """The errno that the caller gets; None if `error` is not of a filesystem's making.
+
+    A cancellation is an interrupt. An OSError without a number has its class's.
+    """
+    if isinstance(error, asyncio.CancelledError):
+        return errno.EINTR
+    if not isinstance(error, OSError):
+        return None
+    code = error.errno or BY_CLASS.get(type(error), 0)
+    return code if 0 < code <= LARGEST_ERRNO else None
+
+
+def _log(request: Request, error: BaseException) -> None:
+    logger.error(
+        "%s of nodeid %d for pid %d, uid %d failed, and its caller gets EIO: %s",
+        request.name,
+        request.nodeid,
+        request.pid,
+        request.uid,
+        error,
+        exc_info=error,
+    )

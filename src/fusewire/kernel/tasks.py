@@ -1,0 +1,184 @@
+"""Tasks, their signals, the one trap in which they suspend, and the runner that resumes them.
+
+Kernel code is `async def`. It suspends for two reasons, both in `trap`:
+
+    sleep    on a wait queue, until woken (waitq.py)
+    step     an event happened; another task may run, if anybody watches
+
+`run` is the fixed order runner: the task that ran last goes on while it can, then the first that
+can, in the order given. `choose` puts another order in its place. One thread and no clock: what
+runs between two traps is atomic, as if under one kernel lock. A task itself knows nothing of who
+resumes it, so that other runners (threads, asyncio) can drive the same code.
+
+A signal is noted on its task, and ends the sleep that it may end. A task that has been killed
+returns from its system call, giving back what it holds, and then runs no more code of its own:
+the system call ends in `Killed`, which no `except Exception` of a filesystem holds up.
+
+Whoever drops a task that is asleep closes it: left to the garbage collector, its clean-up would
+run, and be watched, in the middle of another run. Clean-up (`finally`) never awaits.
+
+Not modelled yet: the runners for threads and asyncio, and handlers that await asyncio.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import enum
+import types
+from collections.abc import Callable, Coroutine, Generator, Sequence
+from typing import TYPE_CHECKING, Final
+
+from fusewire import events
+from fusewire.events import Event
+
+if TYPE_CHECKING:
+    from fusewire.kernel.waitq import WaitQueue
+
+
+class Signal(enum.IntEnum):
+    """The gravest signal that a task has yet to take notice of."""
+
+    NONE = 0
+    ORDINARY = 1  # one with a handler, after which the program goes on
+    FATAL = 2  # SIGKILL, or any that ends the program
+
+
+class Killed(BaseException):
+    """Ends a task when the system call during which it was killed returns."""
+
+
+class Task:
+    """A thread in a system call, be it of a program or of a daemon.
+
+    Its system calls carry `uid`, `gid` and `pid` to the daemon.
+    """
+
+    def __init__(
+        self, name: str, coroutine: Coroutine[object, None, object], *, uid: int = 0, gid: int = 0, pid: int = 0
+    ) -> None:
+        self.name = name
+        self.coroutine = coroutine
+        self.context = contextvars.copy_context()  # its own, for a handler's context variables
+        self.uid, self.gid, self.pid = uid, gid, pid
+        self.signal = Signal.NONE
+        self.joined: WaitQueue | None = None  # the last queue it joined, in order to sleep
+        self.trapped: WaitQueue | None = None  # what it gave to its last trap
+        self.finished = False
+        self.result: object = None  # what it returned, or the OSError or Killed that it raised
+
+    def __repr__(self) -> str:
+        return f"<Task {self.name}>"
+
+    @property
+    def asleep_on(self) -> WaitQueue | None:
+        return self.trapped if self.trapped is not None and self in self.trapped.sleepers else None
+
+    @property
+    def ready(self) -> bool:
+        return not self.finished and self.asleep_on is None
+
+    def resume(self) -> None:
+        """Run to the next trap, or to the end."""
+        global _current
+        previous, _current = _current, self
+        try:
+            self.context.run(_to_next_trap, self.coroutine)
+        except StopIteration as stop:
+            self.finished, self.result = True, stop.value
+        except (OSError, Killed) as error:
+            self.finished, self.result = True, error
+        finally:
+            _current = previous
+
+    def interrupt(self) -> None:
+        """Send a signal that has a handler: it ends an interruptible sleep with EINTR."""
+        self._send(Signal.ORDINARY)
+
+    def kill(self) -> None:
+        """Send SIGKILL: it ends every sleep but an uninterruptible one with EINTR. Idempotent."""
+        self._send(Signal.FATAL)
+
+    def _send(self, signal: Signal) -> None:
+        self.signal = max(self.signal, signal)
+        if self.joined is not None and self in self.joined.sleepers:  # asleep, or just about to be
+            self.joined.sleepers.remove(self)  # it tests for itself whether it may go
+
+    def take_signals(self, error: OSError | None = None) -> None:
+        """Return to the program, after a system call that ended in `error` if any.
+
+        Raises:
+            Killed: the task was killed.
+        """
+        if self.signal is Signal.FATAL:
+            raise Killed(f"{self.name} was killed") from error
+        self.signal = Signal.NONE
+
+
+_current: Task | None = None
+
+
+def current() -> Task:
+    """Return the task that is running."""
+    assert _current is not None, "kernel code runs in a task"
+    return _current
+
+
+_TRAP: Final = object()
+
+
+@types.coroutine
+def trap(queue: WaitQueue | None) -> Generator[object, None, None]:
+    """Suspend the current task: asleep on `queue`, or for a step if None."""
+    current().trapped = queue
+    yield _TRAP
+
+
+async def step(text: str, name: str = "") -> None:
+    """Say that `text` happens (to `name`), and let another task run."""
+    if events.hook is not None:
+        events.note(text, name)
+        await trap(None)
+
+
+def _to_next_trap(coroutine: Coroutine[object, None, object]) -> None:
+    trapped = coroutine.send(None)
+    while trapped is not _TRAP:  # a handler awaits what no wait queue will wake
+        trapped = coroutine.throw(
+            RuntimeError(
+                f"a task awaited {trapped!r}, which the fixed order runner cannot wait for: "
+                "under it, await nothing but calls of the embedded kernel"
+            )
+        )
+
+
+def run(
+    tasks: Sequence[Task],
+    choose: Callable[[Sequence[Task]], Task] = lambda ready: ready[0],
+    watch: Callable[[Task, Event], None] | None = None,
+) -> dict[Task, WaitQueue]:
+    """Run `tasks` until none can go on; return who is asleep, and on what.
+
+    `choose` picks from the tasks that can go on, the one that ran last standing first.
+    `watch` sees every event; without it no step suspends, so only sleeps are choices.
+    May be called again once something has changed, such as a task killed; else `close`.
+
+    Raises:
+        RuntimeError: called from a task.
+    """
+    if _current is not None:
+        raise RuntimeError(f"{_current.name} may not run other tasks while it runs: it must be async, and await them")
+    events.hook = None if watch is None else lambda event: watch(current(), event)
+    last: Task | None = None
+    try:
+        while ready := sorted((task for task in tasks if task.ready), key=lambda task: task is not last):
+            last = choose(ready)
+            last.resume()
+    finally:
+        events.hook = None
+    return {task: queue for task in tasks if (queue := task.asleep_on) is not None}
+
+
+def close(tasks: Sequence[Task]) -> None:
+    """End what is left of `tasks`, unwatched."""
+    for task in tasks:
+        task.context.run(task.coroutine.close)

@@ -1,0 +1,79 @@
+"""Wait queues: the only place where kernel code sleeps.
+
+A sleeper joins the queue, *then* tests its condition, then sleeps; a waker changes the condition,
+*then* wakes. Whichever comes first, one of them sees the other. Tested before joining, a condition
+that comes true in between finds nobody to wake: a lost wake-up.
+
+`wake` is exclusive: one change lets one sleeper go on, so waking all would be a stampede. What a
+woken task waited for may be gone when it runs, hence it tests again.
+
+How deep a sleep is says which signal ends it. What waits for a daemon is killable at least, since
+a daemon may never answer; what waits for another task of the kernel's end, such as an inode
+semaphore, is not, and that is one half of every FUSE deadlock.
+
+Source: include/linux/wait.h, wait_event_killable_exclusive.
+"""
+
+from __future__ import annotations
+
+import enum
+import errno
+from collections.abc import Callable, Sequence
+
+from fusewire.errors import os_error
+from fusewire.events import Step, note
+from fusewire.kernel.tasks import Task, current, step, trap
+
+
+class Sleep(enum.IntEnum):
+    """How deep a sleep is: the least `Signal` that ends it."""
+
+    INTERRUPTIBLE = 1
+    KILLABLE = 2
+    UNINTERRUPTIBLE = 3
+
+
+class WaitQueue:
+    """Tasks asleep, first come, first woken.
+
+    `holders` names the tasks of which one must act before a sleeper can go on, as far as that is
+    known: the arrows of the wait-for graph.
+    """
+
+    def __init__(
+        self, name: str, holders: Callable[[], Sequence[Task]] = lambda: (), on_wake: Step = Step.WAKE
+    ) -> None:
+        self.name = name
+        self.holders = holders
+        self.on_wake = on_wake
+        self.sleepers: list[Task] = []
+
+    async def sleep(self, until: Callable[[], bool], depth: Sleep = Sleep.KILLABLE) -> None:
+        """Sleep until `until()` holds; not at all if it does.
+
+        Raises:
+            OSError: EINTR if the task has a signal that ends a sleep of this `depth`, and
+                `until()` does not hold.
+        """
+        task = current()
+        self._join(task)
+        while not until() and task.signal < depth:
+            await step(Step.SLEEP, self.name)
+            await trap(self)
+            self._join(task)
+        self.sleepers.remove(task)
+        if not until():
+            raise os_error(errno.EINTR)
+
+    def _join(self, task: Task) -> None:
+        if task not in self.sleepers:
+            self.sleepers.append(task)
+        task.joined = self
+
+    def wake(self, count: int = 1) -> None:
+        """Let the first `count` sleepers test their conditions again. Never sleeps."""
+        woken, self.sleepers = self.sleepers[:count], self.sleepers[count:]
+        note(self.on_wake, self.name, tuple(task.name for task in woken))
+
+    def wake_all(self) -> None:
+        self.wake(len(self.sleepers))

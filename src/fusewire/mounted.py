@@ -1,0 +1,346 @@
+"""A filesystem, mounted: where the daemon's end and a kernel mount come together.
+
+    with fusewire.mount(what, "/mnt/x") as mount: ...         # served by threads of this process
+    async with fusewire.mount(what, "/mnt/x") as mount: ...   # served by the running event loop
+    fusewire.run(what, "/mnt/x")                              # until it is unmounted, or Ctrl-C
+
+Whichever way, the mount answers from the moment one has it. It ends when somebody unmounts it,
+here or with umount(8), or when its connection is aborted; then everything is put away.
+
+Leaving a `with` unmounts. A mount that is busy is detached instead, so that nobody new finds
+it, and served for `LINGER` seconds more; then it is aborted, and whoever still has a file open
+gets ENOTCONN. A program ends sometime, and must not leave a dead mount behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import logging
+import signal
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from dataclasses import replace
+from queue import SimpleQueue
+from types import FrameType, TracebackType
+from typing import Any, Final, Self
+
+from fusewire import mounting
+from fusewire.daemon.check import refuse_misspelt
+from fusewire.daemon.device import Device
+from fusewire.daemon.filesystem import Filesystem
+from fusewire.daemon.negotiation import Limits
+from fusewire.daemon.node_filesystem import NodeFilesystem
+from fusewire.daemon.nodes import Branch
+from fusewire.daemon.serve import AsyncServer, ThreadServer
+from fusewire.daemon.session import Session
+from fusewire.daemon.timeouts import Timeouts
+from fusewire.mounting import MountError, MountOptions
+
+__all__ = ["Mount", "mount", "run"]
+
+logger = logging.getLogger("fusewire")
+
+LINGER: Final = 5.0  # seconds that a busy mount is served after its `with` is left
+Served = Filesystem | Branch
+_open_mounts: weakref.WeakSet[Mount] = weakref.WeakSet()  # to be detached when the interpreter ends
+
+
+class Mount:
+    """A filesystem on a mountpoint, from `start`, or entering a `with`, until it is unmounted."""
+
+    def __init__(self, filesystem: Filesystem, mountpoint: str, options: MountOptions, threads: int, strict: bool):
+        self.filesystem = filesystem
+        self.mountpoint = mountpoint
+        self.options = options
+        self.threads = threads
+        self.strict = strict
+        self.connection = 0  # its number under /sys/fs/fuse/connections
+        self.session: Session | None = None
+        self.server: ThreadServer | AsyncServer | None = None
+        self._mounted: mounting.Mounted | None = None
+        self._failure: BaseException | None = None
+
+    # --- beginning
+
+    def start(self) -> Self:
+        """Mount, and serve on threads; return once the mount answers.
+
+        Raises:
+            MountError: with a sentence that names the cause and the cure.
+        """
+        session, device = self._attach()
+        server = ThreadServer(session, device, self.threads, self._failed if self.strict else None)
+        try:
+            server.start()
+        except BaseException:
+            self._give_up(device)
+            raise
+        self._serving(server)
+        return self
+
+    async def start_async(self) -> Self:
+        """Mount, and serve in the running event loop; return once the mount answers.
+
+        Raises:
+            MountError: with a sentence that names the cause and the cure.
+        """
+        session, device = await asyncio.to_thread(self._attach)
+        server = AsyncServer(session, device, self.threads, self._failed if self.strict else None)
+        try:
+            await server.start()
+        except BaseException:
+            self._give_up(device)
+            raise
+        self._serving(server)
+        return self
+
+    def _attach(self) -> tuple[Session, Device]:
+        if self.server is not None:
+            raise RuntimeError(f"{self.mountpoint} was mounted once already: make another Mount")
+        options = self.options
+        timeouts = Timeouts(options.entry_timeout, options.attr_timeout, options.negative_timeout)
+        session = Session(self.filesystem, timeouts, Limits())
+        mounted = mounting.mount(self.mountpoint, options)
+        self._mounted, self.session = mounted, session
+        self.mountpoint, self.connection = mounted.mountpoint, mounted.connection
+        return session, Device(mounted.fd, session.limits.buffer_size)
+
+    def _give_up(self, device: Device) -> None:
+        device.close()
+        mounting.unmount(self.mountpoint, lazy=True)
+
+    def _serving(self, server: ThreadServer | AsyncServer) -> None:
+        self.server = server
+        _open_mounts.add(self)
+
+    # --- while it lasts
+
+    @property
+    def ended(self) -> bool:
+        """True once nothing is served any more."""
+        return self.server is not None and self.server.ended.is_set()
+
+    @property
+    def requests(self) -> int:
+        """How many requests the kernel has sent so far."""
+        return 0 if self.session is None else self.session.requests
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until the mount has ended, at most `timeout` seconds; return whether it has.
+
+        Raises:
+            Exception: with `strict`, the one that ended it.
+        """
+        if not isinstance(self.server, ThreadServer):
+            raise RuntimeError("wait() is for mounts that threads serve: await wait_async()")
+        ended = self.server.ended.wait(timeout)
+        if ended:
+            self._raise_failure()
+        return ended
+
+    async def wait_async(self) -> None:
+        """Wait until the mount has ended.
+
+        Raises:
+            Exception: with `strict`, the one that ended it.
+        """
+        if not isinstance(self.server, AsyncServer):
+            raise RuntimeError("this mount is not served by an event loop: call wait()")
+        await self.server.ended.wait()
+        self._raise_failure()
+
+    def _failed(self, error: BaseException) -> None:
+        """Strict: a method raised what is no OSError. End, and let whoever waits have it."""
+        self._failure = error
+        threading.Thread(target=self.abort, name="fusewire-abort", daemon=True).start()
+
+    def _raise_failure(self) -> None:
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
+
+    # --- ending
+
+    def unmount(self, *, lazy: bool = False) -> None:
+        """Unmount. With `lazy`, at once for those who come, and really when the last file is closed.
+
+        Raises:
+            MountError: EBUSY, naming who holds it.
+        """
+        if not self.ended:
+            mounting.unmount(self.mountpoint, lazy=lazy)
+
+    def abort(self) -> None:
+        """End the connection as it is: whoever waits for an answer gets ECONNABORTED. Idempotent."""
+        if not self.ended:
+            mounting.abort(self.connection)
+            self._detach()
+
+    def _detach(self) -> None:
+        try:
+            mounting.unmount(self.mountpoint, lazy=True)
+        except MountError as error:
+            logger.debug("%s", error)  # somebody was faster
+
+    def _leave(self) -> bool:
+        """Unmount, or detach if it is busy; return whether its end is near."""
+        try:
+            self.unmount()
+        except MountError as error:
+            if self.ended:
+                return True
+            logger.warning("%s. It is detached, and served for %g seconds more", error, LINGER)
+            self._detach()
+            return False
+        return True
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert isinstance(self.server, ThreadServer)
+        if not self.ended:
+            self._leave()
+            if not self.server.ended.wait(LINGER):
+                self.abort()
+                self.server.ended.wait()
+        if error is None:
+            self._raise_failure()
+
+    async def __aenter__(self) -> Self:
+        return await self.start_async()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert isinstance(self.server, AsyncServer)
+        if not self.ended:
+            await asyncio.to_thread(self._leave)
+            try:
+                await asyncio.wait_for(self.server.ended.wait(), LINGER)
+            except TimeoutError:
+                await asyncio.to_thread(self.abort)
+                await self.server.ended.wait()
+        if error is None:
+            self._raise_failure()
+
+
+def mount(
+    what: Served,
+    mountpoint: str,
+    options: str | MountOptions = "",
+    *,
+    threads: int | None = None,
+    strict: bool = False,
+    **more_options: Any,
+) -> Mount:
+    """Make `what` ready to be mounted: enter it with `with` or `async with`, or call its `start`.
+
+    Args:
+        what: a `Filesystem`, a node, or a dict of names to nodes, bytes or dicts.
+        options: as after `-o`, such as 'ro,entry_timeout=5'; or `MountOptions`.
+        threads: how many `def` methods may run at once; None: as many as the filesystem says.
+        strict: end the mount on an exception that is no OSError, and raise it where it is waited for.
+        more_options: the same by name, such as `ro=True`; they win.
+
+    Raises:
+        MountOptionError: an option that does not exist, or a bad value.
+        TypeError: `what` is no filesystem, or its class has a method that looks misspelt.
+    """
+    filesystem = as_filesystem(what)
+    parsed = options if isinstance(options, MountOptions) else MountOptions.parse(options)
+    if getattr(filesystem, "default_permissions", False):
+        parsed = replace(parsed, default_permissions=True)
+    if more_options:
+        parsed = parsed.with_options(**more_options)
+    if threads is not None and threads < 1:
+        raise ValueError(f"threads={threads}: at least one must serve")
+    return Mount(filesystem, mountpoint, parsed, threads or filesystem.threads, strict)
+
+
+def as_filesystem(what: Served) -> Filesystem:
+    """Return `what`, or the filesystem that serves it if it is a tree.
+
+    Raises:
+        TypeError: it is neither, or its class has a method that looks misspelt.
+    """
+    if isinstance(what, type) and issubclass(what, Filesystem):
+        raise TypeError(f"{what.__name__} is a class: call it to make a filesystem")
+    if isinstance(what, Filesystem):
+        refuse_misspelt(type(what))
+        return what
+    return NodeFilesystem(what)
+
+
+def run(
+    what: Served,
+    mountpoint: str,
+    options: str | MountOptions = "",
+    *,
+    threads: int | None = None,
+    strict: bool = False,
+    ready: Callable[[Mount], None] | None = None,
+    **more_options: Any,
+) -> None:
+    """Mount and serve, until it is unmounted or a signal comes. For the main thread of a program.
+
+    SIGINT and SIGTERM unmount. A busy mount is detached, and served until its last file is
+    closed; a second signal aborts it. `ready` is called once the mount answers. The rest is
+    as for `mount`.
+
+    Raises:
+        MountError: with a sentence that names the cause and the cure.
+        Exception: with `strict`, the one that ended it.
+    """
+    mounted = mount(what, mountpoint, options, threads=threads, strict=strict, **more_options)
+    happened: SimpleQueue[int] = SimpleQueue()  # a signal's number; 0 at the end
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        happened.put(number)
+
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        mounted.start()
+        threading.Thread(target=lambda: (_wait_quietly(mounted), happened.put(0)), daemon=True).start()
+        if ready is not None:
+            ready(mounted)
+        _serve_until_over(mounted, happened)
+        mounted.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _wait_quietly(mounted: Mount) -> None:
+    assert isinstance(mounted.server, ThreadServer)
+    mounted.server.ended.wait()
+
+
+def _serve_until_over(mounted: Mount, happened: SimpleQueue[int]) -> None:
+    signalled = False
+    while happened.get() and not mounted.ended:
+        if signalled:
+            print(f"fusewire: aborting {mounted.mountpoint}", file=sys.stderr)
+            mounted.abort()
+        elif not mounted._leave_or_linger():
+            print(
+                f"fusewire: {mounted.mountpoint} is detached and served until its last file is closed;"
+                " signal again to abort it",
+                file=sys.stderr,
+            )
+        signalled = True
+
+
+@atexit.register
+def _detach_what_is_left() -> None:
+    """An interpreter that ends serves no more: better no mount than a dead one."""
+    for mounted in list(_open_mounts):
+        if not mounted.ended:
+            mounted._detach()
+            time.sleep(0)

@@ -1,0 +1,175 @@
+"""The layout is a promise: imports go one way, and nothing is needed but the standard library.
+
+Imports are read from the source, those inside functions too, and never run. A *part* is a module or package directly
+under src/fusewire; that a part imports another is an arrow, and the arrows may not form a circle.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+PACKAGE = CHECKOUT / "src" / "fusewire"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+# All that these parts may import of ours; what is not listed is free, up to FORBIDDEN and circles.
+ALLOWED = {
+    "errors": set(),
+    "events": set(),
+    "wire": {"errors"},
+    "kernel": {"errors", "events", "wire"},
+    "mounting": {"errors", "events", "wire"},
+    "daemon": {"errors", "events", "wire", "mounting"},
+}
+
+FORBIDDEN = {("watch", "explore")}  # looking at live mounts must not need the embedded kernel
+
+# Packages of the extras, and the only place that may import each: guarded, so that it works without.
+EXTRAS = {
+    "rich": "cli",
+    "textual": "cli",
+    "prompt_toolkit": "shell",
+    "fsspec": "filesystems/remote.py",
+    "trio": "daemon",
+    "pytest": "pytest_plugin.py",
+}
+
+
+@dataclass(frozen=True)
+class Import:
+    """One imported name, written out in full: `from ..wire import structs` is `fusewire.wire.structs`."""
+
+    module: Path  # that imports it
+    line: int
+    name: str
+    guarded: bool  # by a `try` that catches ImportError
+
+    def __str__(self) -> str:
+        return f"{self.module.relative_to(CHECKOUT)}:{self.line} imports {self.name}"
+
+    @property
+    def is_ours(self) -> bool:
+        return self.name.partition(".")[0] == "fusewire"
+
+    @property
+    def source(self) -> str:
+        return part_of(self.module)
+
+    @property
+    def target(self) -> str:
+        """The part that is imported; "" for a name of fusewire/__init__.py."""
+        part = self.name.split(".")[1] if "." in self.name else ""
+        return part if (PACKAGE / part).is_dir() or (PACKAGE / f"{part}.py").is_file() else ""
+
+
+def part_of(module: Path) -> str:
+    """Return the part that a file belongs to."""
+    return module.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports_of(module: Path) -> list[Import]:
+    """Return what a file imports, anywhere in it."""
+    tree = ast.parse(module.read_text())
+    guarded = {id(node) for attempt in ast.walk(tree) if is_guard(attempt) for node in ast.walk(attempt)}
+    return [
+        Import(module, node.lineno, name, id(node) in guarded)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for name in imported_names(module, node)
+    ]
+
+
+def imported_names(module: Path, node: ast.Import | ast.ImportFrom) -> list[str]:
+    """Return the names that one statement imports."""
+    origin = f"{absolute(module, node)}." if isinstance(node, ast.ImportFrom) else ""
+    return [origin + alias.name for alias in node.names]
+
+
+def absolute(module: Path, node: ast.ImportFrom) -> str:
+    """Return from where a `from` imports, without its leading dots."""
+    if not node.level:
+        return node.module or ""
+    package = module.relative_to(PACKAGE.parent).parts[: -node.level]
+    return ".".join([*package, *([node.module] if node.module else [])])
+
+
+def is_guard(node: ast.AST) -> bool:
+    """Tell whether a statement is a `try` that survives a missing package."""
+    if not isinstance(node, ast.Try):
+        return False
+    caught = [part for handler in node.handlers if handler.type for part in ast.walk(handler.type)]
+    return any(isinstance(part, ast.Name) and part.id in ("ImportError", "ModuleNotFoundError") for part in caught)
+
+
+IMPORTS = [found for module in MODULES for found in imports_of(module)]
+OURS = [found for found in IMPORTS if found.is_ours and found.source != found.target]
+
+
+@pytest.mark.parametrize("part", ALLOWED)
+def test_a_lower_layer_imports_only_what_is_below_it(part: str) -> None:
+    assert [str(found) for found in OURS if found.source == part and found.target not in ALLOWED[part]] == []
+
+
+def test_what_is_forbidden_is_not_imported() -> None:
+    assert [str(found) for found in OURS if (found.source, found.target) in FORBIDDEN] == []
+
+
+def test_only_the_command_line_imports_the_command_line() -> None:
+    callers = {found.source for found in OURS if found.target == "cli"}
+    assert callers <= {"__main__"}
+
+
+def test_parts_do_not_import_each_other_in_a_circle() -> None:
+    arrows: dict[str, set[str]] = {part_of(module): set() for module in MODULES}
+    for found in OURS:
+        if found.source != "__init__" and found.target:  # the front door names everything, lazily
+            arrows[found.source].add(found.target)
+    try:
+        TopologicalSorter(arrows).prepare()
+    except CycleError as error:
+        circle = " -> ".join(reversed(error.args[1]))
+        pytest.fail(f"{circle}: " + "; ".join(str(found) for found in OURS if found.source in error.args[1]))
+
+
+def test_nothing_is_needed_but_the_standard_library() -> None:
+    foreign = [found for found in IMPORTS if not found.is_ours and top(found) not in sys.stdlib_module_names]
+    assert [str(found) for found in foreign if not is_in_its_place(found)] == []
+
+
+def top(found: Import) -> str:
+    return found.name.partition(".")[0]
+
+
+def is_in_its_place(found: Import) -> bool:
+    """Tell whether a package of an extra is imported where it may be, and can be absent."""
+    place = EXTRAS.get(top(found))
+    at_home = place is not None and found.module.relative_to(PACKAGE).as_posix().startswith(place)
+    return at_home and (found.guarded or top(found) == "pytest")  # its plugin is loaded by pytest alone
+
+
+def test_no_module_hides_behind_an_underscore() -> None:
+    names = [path for path in PACKAGE.rglob("*") if path.name.startswith("_") and path.name != "__pycache__"]
+    assert [path for path in names if path.name not in ("__init__.py", "__main__.py")] == []
+
+
+def texts() -> Iterator[Path]:
+    """Return every file that a reader may copy a line from."""
+    for directory in ("src", "docs", "examples", "benchmarks", "fuzz", "torture", ".ci"):
+        files = [path for path in (CHECKOUT / directory).rglob("*") if path.is_file()]
+        yield from (path for path in files if "__pycache__" not in path.parts)
+    yield from CHECKOUT.glob("*.md")
+    yield CHECKOUT / "Makefile"
+
+
+def test_no_path_of_somebodys_machine_is_in_the_texts() -> None:
+    private = re.compile(rb"(?<![\w.*-])/(root|work|home/\w+)(?![\w.-])")
+    found = [path for path in texts() if private.search(path.read_bytes())]
+    assert [str(path.relative_to(CHECKOUT)) for path in found] == []

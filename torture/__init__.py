@@ -1,0 +1,1 @@
+"""Heavy loads and a conformance suite for mounted filesystems; each command runs on its own."""

@@ -1,0 +1,41 @@
+"""The cases, by subject. Importing this package registers them all."""
+
+from torture.conformance.subjects import (
+    creating,
+    data,
+    directories,
+    holes,
+    links,
+    modes,
+    opening,
+    owners,
+    path_errors,
+    permissions,
+    read_only,
+    removing,
+    renaming,
+    sharing,
+    sizes,
+    timestamps,
+    xattrs,
+)
+
+__all__ = [
+    "creating",
+    "data",
+    "directories",
+    "holes",
+    "links",
+    "modes",
+    "opening",
+    "owners",
+    "path_errors",
+    "permissions",
+    "read_only",
+    "removing",
+    "renaming",
+    "sharing",
+    "sizes",
+    "timestamps",
+    "xattrs",
+]
