@@ -13,7 +13,8 @@ PIP := $(IN_VENV) -m pip install --quiet --disable-pip-version-check
 CHECKED := $(wildcard src tests examples benchmarks fuzz torture)
 
 # An installed environment knows the checkout by its path, and Python by a link.
-USABLE := $(shell $(IN_VENV) -c 'import pip, os; print(open("$(VENV)/installed-from").read() == os.getcwd())' 2>&1)
+USABLE := $(shell test -x $(IN_VENV) && $(IN_VENV) -c \
+  'import pip, os; print(open("$(VENV)/installed-from").read() == os.getcwd())' 2> /dev/null)
 
 .PHONY: help demo test lint types format torture bench fuzz clean distclean renew
 

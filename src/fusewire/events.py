@@ -57,15 +57,16 @@ class Step(enum.StrEnum):
 class Event(NamedTuple):
     text: str  # a Step, its name filled in
     woken: tuple[str, ...] = ()  # names of the tasks that it wakes
+    echo: str = Step.WOKEN  # what happens to them
 
 
 hook: Callable[[Event], None] | None = None  # the runner's, while somebody watches
 
 
-def note(text: str, name: str = "", woken: tuple[str, ...] = ()) -> None:
+def note(text: str, name: str = "", woken: tuple[str, ...] = (), echo: str = Step.WOKEN) -> None:
     """Say that `text` happens (to `name`), where no other task may run."""
     if hook is not None:
-        hook(Event(text.format(name) if name else text, woken))
+        hook(Event(text.format(name) if name else text, woken, echo))
 
 
 def named(

@@ -17,7 +17,9 @@ import importlib
 import sys
 from collections.abc import Sequence
 from pathlib import PurePath
-from typing import Final, NoReturn, Protocol
+from typing import Final, Protocol
+
+import fusewire
 
 __all__ = ["COMMANDS", "main"]
 
@@ -92,16 +94,6 @@ def overview() -> argparse.ArgumentParser:
         epilog="\n".join(["commands:", *rows, "", EXAMPLES]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("-V", "--version", action=ShowVersion, nargs=0, help="show the version")
+    parser.add_argument("-V", "--version", action="version", version=f"fusewire {fusewire.__version__}")
     parser.add_argument("command", nargs="?", help=argparse.SUPPRESS)
     return parser
-
-
-class ShowVersion(argparse.Action):
-    """Print the installed version. The package's metadata is read only here: it costs 20 ms."""
-
-    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
-        from importlib.metadata import version
-
-        print(f"fusewire {version('fusewire')}")
-        parser.exit()

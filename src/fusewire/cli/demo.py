@@ -53,7 +53,9 @@ def run(arguments: argparse.Namespace) -> int:
     """
     demo = Demo(verbose=arguments.verbose)
     with terminating(), tempfile.TemporaryDirectory(prefix="fusewire-demo-") as directory:
-        demo.act("A dict, a file and a directory, as Python objects", example(), Path(directory, "nodes"), EXAMPLE_STEPS)
+        demo.act(
+            "A dict, a file and a directory, as Python objects", example(), Path(directory, "nodes"), EXAMPLE_STEPS
+        )
         memory = fusewire.filesystems.Memory()
         demo.act("memory:, which starts empty", memory, Path(directory, "memory"), MEMORY_STEPS)
     return demo.sum_up()
@@ -132,7 +134,9 @@ class Demo:
         """Print a row, at once, for some take a while."""
         self.rows.append(row)
         mark = coloured(*MARKS[row.outcome])
-        text = LINE.format(title=row.title, result=row.result, time=f"{row.seconds * 1000:.1f} ms", requests=row.requests)
+        text = LINE.format(
+            title=row.title, result=row.result, time=f"{row.seconds * 1000:.1f} ms", requests=row.requests
+        )
         print(f"  {mark} {text}", flush=True)
 
     def sum_up(self) -> int:

@@ -21,7 +21,7 @@ import re
 import stat
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -183,7 +183,7 @@ def kinds() -> tuple[type, ...]:
     """What can be mounted as it is."""
     from fusewire.daemon.nodes import Node
 
-    return (fusewire.Filesystem, Node, dict)
+    return (fusewire.Filesystem, Node, Mapping)
 
 
 def mountable(value: Any) -> bool:
@@ -219,7 +219,8 @@ def callable_without_arguments(maker: Callable[..., Any], source: str) -> None:
     needed = [
         parameter.name
         for parameter in inspect.signature(maker).parameters.values()
-        if parameter.default is parameter.empty and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+        if parameter.default is parameter.empty
+        and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
     ]
     if needed:
         raise CommandError(
@@ -239,6 +240,8 @@ def users_code(failure: str) -> Iterator[None]:
     try:
         yield
     except SystemExit as error:
+        if isinstance(error.code, str):  # sys.exit("what is wrong"): a sentence already
+            raise CommandError(error.code) from error
         raise CommandError(
             f'{failure}: it exits. Put what it does as a program under `if __name__ == "__main__":`.'
         ) from error

@@ -73,7 +73,7 @@ class NodeFilesystem(Filesystem):
             if node.served_by is not self:
                 self._adopt(node)
             self.nodes[node.nodeid] = node
-            node.nlookup += 1
+            _note(node, nlookup=node.nlookup + 1)
         return node
 
     def _adopt(self, node: Node) -> None:
@@ -81,16 +81,15 @@ class NodeFilesystem(Filesystem):
             del self.known[node]
             raise ValueError(f"{node!r} is mounted elsewhere already")
         refuse_misspelt(type(node))
-        node.served_by, node.nodeid, node.nlookup = self, next(self.numbers), 0
+        _note(node, served_by=self, nodeid=next(self.numbers), nlookup=0)
 
     def forget(self, nodeid: int, nlookup: int) -> None:
         with self.lock:
             node = self.nodes.get(nodeid)
             if node is None or node is self.root:
                 return
-            node.nlookup -= nlookup
-            if node.nlookup <= 0:  # it keeps its number, should it be found again
-                node.nlookup = 0
+            _note(node, nlookup=max(0, node.nlookup - nlookup))
+            if node.nlookup == 0:  # it keeps its number, should it be found again
                 del self.nodes[nodeid]
                 del self.known[node]
 
@@ -357,4 +356,10 @@ def _short(name: str) -> str:
 def _count_link(node: Node | None, change: int) -> None:
     """Keep `nlink`, unless the node's class reckons it itself."""
     if node is not None and not isinstance(getattr(type(node), "nlink", None), property):
-        node.nlink = max(0, node.nlink + change)
+        _note(node, nlink=max(0, node.nlink + change))
+
+
+def _note(node: Node, **ours: object) -> None:
+    """Write what is the engine's into a node, which may well be a frozen dataclass."""
+    for name, value in ours.items():
+        object.__setattr__(node, name, value)

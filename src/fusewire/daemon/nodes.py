@@ -35,6 +35,9 @@ from fusewire.wire import Buffer
 
 __all__ = ["Directory", "File", "Handle", "Node", "Special", "Symlink", "Tree", "as_node"]
 
+Pairs: TypeAlias = Union[Mapping[str, "Node"], Iterable[tuple[str, "Node"]]]
+Listed: TypeAlias = Union[Either[Pairs], AsyncIterable[tuple[str, "Node"]]]
+
 STARTED_NS: Final = time.time_ns()  # the times of a node that says nothing
 
 
@@ -195,8 +198,8 @@ class Directory(Node):
         pairs = yield collected(self.list())
         return dict(pairs).get(name)
 
-    def list(self) -> Either[Mapping[str, Node] | Iterable[tuple[str, Node]]]:
-        """Return the names and their nodes, without '.' and '..'."""
+    def list(self) -> Listed:
+        """Return the names and their nodes, without '.' and '..'. It may be a generator, async or not."""
         return ()
 
     def create(self, name: str, mode: int) -> Either[File]:

@@ -16,7 +16,7 @@ from collections.abc import Collection, Iterable, Iterator
 from itertools import zip_longest
 from typing import Final
 
-from fusewire.events import Event, Step
+from fusewire.events import Event
 
 Row = tuple[str, str]
 Recording = list[tuple[str, Event]]  # the name of a task, and what it did
@@ -41,7 +41,7 @@ def rows(run: Recording, left: str, leave_out: Collection[str] = ()) -> Iterator
             yield EMPTY
         depths[task] = max(0, depth + event.text.startswith(">") - event.text.startswith("<"))
         across = any((name == left) is not (task == left) for name in event.woken)
-        echo = Step.WOKEN if across else ""
+        echo = event.echo if across else ""
         yield (event.text, echo) if task == left else (echo, event.text)
 
 

@@ -41,11 +41,15 @@ class WaitQueue:
     """
 
     def __init__(
-        self, name: str, holders: Callable[[], Sequence[Task]] = lambda: (), on_wake: Step = Step.WAKE
+        self,
+        name: str,
+        holders: Callable[[], Sequence[Task]] = lambda: (),
+        on_wake: Step = Step.WAKE,
+        on_woken: Step = Step.WOKEN,
     ) -> None:
         self.name = name
         self.holders = holders
-        self.on_wake = on_wake
+        self.on_wake, self.on_woken = on_wake, on_woken
         self.sleepers: list[Task] = []
 
     async def sleep(self, until: Callable[[], bool], depth: Sleep = Sleep.KILLABLE) -> None:
@@ -73,7 +77,7 @@ class WaitQueue:
     def wake(self, count: int = 1) -> None:
         """Let the first `count` sleepers test their conditions again. Never sleeps."""
         woken, self.sleepers = self.sleepers[:count], self.sleepers[count:]
-        note(self.on_wake, self.name, tuple(task.name for task in woken))
+        note(self.on_wake, self.name, tuple(task.name for task in woken), self.on_woken)
 
     def wake_all(self) -> None:
         self.wake(len(self.sleepers))

@@ -50,6 +50,7 @@ __all__ = [
     "pad2",
     "pad4",
     "pad8",
+    "pad16",
     "pad22",
     "pad24",
     "pad44",
@@ -70,6 +71,7 @@ i64 = Annotated[int, "q"]
 pad2 = Annotated[None, "2x"]
 pad4 = Annotated[None, "4x"]
 pad8 = Annotated[None, "8x"]
+pad16 = Annotated[None, "16x"]
 pad22 = Annotated[None, "22x"]
 pad24 = Annotated[None, "24x"]
 pad44 = Annotated[None, "44x"]

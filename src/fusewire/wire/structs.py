@@ -19,6 +19,7 @@ from fusewire.wire.layout import (
     pad2,
     pad4,
     pad8,
+    pad16,
     pad22,
     pad24,
     pad44,
@@ -289,8 +290,7 @@ class StatxOut(WireStruct):
     attr_valid: u64 = 0  # seconds that the attributes may be cached
     attr_valid_nsec: u32 = 0
     flags: u32 = 0
-    _spare: ClassVar[pad8]
-    _spare1: ClassVar[pad8]
+    _spare: ClassVar[pad16]
     stat: Statx = field(default_factory=Statx)
 
 

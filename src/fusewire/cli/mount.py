@@ -1,0 +1,173 @@
+"""`fusewire mount`: mount a source and serve it until it is unmounted."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from fusewire.cli.report import USAGE, CommandError
+
+if TYPE_CHECKING:
+    from fusewire import Filesystem, Mount, MountOptions
+
+__all__ = ["parser", "run"]
+
+DESCRIPTION: Final = """\
+Mount SOURCE on the directory MOUNTPOINT, and serve it until it is unmounted.
+
+a source is one of:
+  memory:                      an empty filesystem in memory
+  memory:?size=1G&inodes=1M    the same, with limits (suffixes K, M, G, T, P)
+  DIRECTORY                    that directory, every change made there
+  FILE.py:NAME                 Python in a file
+  MODULE:NAME                  Python in a module; the current directory counts
+NAME is a filesystem, a node, a dict of names to nodes, or a class or function
+that makes one when it is called without arguments."""
+
+EPILOG: Final = """\
+Ctrl-C, SIGTERM and 'fusewire umount MOUNTPOINT' unmount. A mount in use is then
+detached, and served until its last file is closed; a second signal aborts it.
+
+examples:
+  fusewire mount memory: /mnt/x
+  fusewire mount ~/src /mnt/x -o ro,allow_other
+  fusewire mount examples/hello.py:root /mnt/x --threads 4
+  fusewire mount -b 'memory:?size=64M' /mnt/x && df -h /mnt/x
+
+exit codes: 0 unmounted (with -b: mounted), 1 it failed, 2 wrong usage"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The arguments of `fusewire mount`."""
+    parser = Parser(
+        prog="fusewire mount",
+        usage="fusewire mount SOURCE MOUNTPOINT [-o OPTIONS] [-b] [--threads N] ...",
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("source", metavar="SOURCE", help="what to mount")
+    parser.add_argument("mountpoint", metavar="MOUNTPOINT", help="an existing directory")
+    parser.add_argument(
+        "-o",
+        dest="options",
+        metavar="OPTIONS",
+        action="append",
+        default=[],
+        help="mount options, see below; repeatable",
+    )
+    add_serving(parser.add_argument_group("how it is served"))
+    add_reporting(parser.add_argument_group("what is said"))
+    return parser
+
+
+def add_serving(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--threads", metavar="N", type=at_least_one, help="methods that may run at once (default: what the source says)"
+    )
+    group.add_argument("--asyncio", action="store_true", help="serve in an event loop instead of threads")
+    group.add_argument(
+        "--strict", action="store_true", help="end on an exception that is no OSError, instead of answering EIO"
+    )
+    group.add_argument(
+        "-b", "--background", action="store_true", help="return once the mount answers, and serve from a daemon"
+    )
+
+
+def add_reporting(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("-v", "--verbose", action="store_true", help="log every request; show tracebacks")
+    group.add_argument("--log", metavar="FILE", help="append what is logged to FILE, not to the terminal")
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose help ends in the table of mount options, which is not imported for anything else."""
+
+    def format_help(self) -> str:
+        from fusewire.mounting import option_help
+
+        self.epilog = f"mount options (-o a,b=c):\n{option_help()}\n\n{EPILOG}"
+        return super().format_help()
+
+
+def at_least_one(text: str) -> int:
+    """Read the number of threads."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("at least one must serve")
+    return number
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Mount and serve, here or in the background."""
+    from fusewire.cli.background import in_background
+
+    if arguments.background:
+        return in_background(lambda ready: serve(arguments, ready), arguments.log)
+    return serve(arguments, lambda: None)
+
+
+def serve(arguments: argparse.Namespace, ready: Callable[[], None]) -> int:
+    """Mount, call `ready` once it answers, and return when it is over."""
+    import fusewire
+
+    log_to(None if arguments.background else arguments.log, arguments.verbose)
+    options = mount_options(arguments)
+    filesystem = as_filesystem(arguments.source)
+
+    def told(mount: Mount) -> None:
+        say_mounted(arguments, mount)
+        ready()
+
+    if arguments.asyncio:
+        asyncio.run(serve_in_loop(filesystem, arguments, options, told))
+    else:
+        fusewire.run(
+            filesystem,
+            os.path.abspath(arguments.mountpoint),
+            options,
+            threads=arguments.threads,
+            strict=arguments.strict,
+            ready=told,
+        )
+    return 0
+
+
+def log_to(path: str | None, verbose: bool) -> None:
+    """Log warnings and errors, and with `verbose` every request, to `path` or to stderr."""
+    logging.basicConfig(filename=path, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    logging.getLogger("fusewire").setLevel(logging.DEBUG if verbose else logging.WARNING)
+
+
+def mount_options(arguments: argparse.Namespace) -> MountOptions:
+    """All `-o` together, and the source as the name that mount tables show."""
+    from fusewire.cli.sources import named
+    from fusewire.mounting import MountOptionError, MountOptions
+
+    try:
+        options = MountOptions.parse(",".join(arguments.options))
+    except MountOptionError as error:
+        raise CommandError(str(error), code=USAGE) from error
+    return options if options.fsname else options.with_options(fsname=named(arguments.source))
+
+
+def as_filesystem(source: str) -> Filesystem:
+    """Resolve SOURCE, and refuse what the engine would: a misspelt method, a name that no file can have."""
+    from fusewire.cli.sources import resolve
+    from fusewire.mounted import as_filesystem
+
+    what = resolve(source)
+    try:
+        return as_filesystem(what)
+    except (TypeError, ValueError) as error:
+        raise CommandError(f"'{source}' cannot be mounted: {error}") from error
+
+
+def say_mounted(arguments: argparse.Namespace, mount: Mount) -> None:
+    """Tell whoever started us that it is there, and how it ends."""
+    stop = f"'fusewire umount {mount.mountpoint}'"
+    how = f"{stop} unmounts" if arguments.background else f"Ctrl-C or {stop} unmounts"
+    print(f"fusewire: {arguments.source} is mounted on {mount.mountpoint}; {how}.", file=sys.stderr, flush=True)

@@ -1,0 +1,57 @@
+"""Whose a new file is, and when a file loses the privileges that it lends.
+
+Who may do what is not decided here: Linux checks it before it asks (`default_permissions`),
+the sticky bit included. These two rules are left to the filesystem.
+
+Source: fs/inode.c, inode_init_owner; fs/attr.c, setattr_should_drop_suidgid; for what Linux
+asks of a filesystem that took FUSE_HANDLE_KILLPRIV_V2, include/uapi/linux/fuse.h.
+"""
+
+from __future__ import annotations
+
+import stat as modes
+
+from fusewire.daemon.request import Request
+from fusewire.filesystems.inodes import Directory, Inode
+from fusewire.filesystems.xattrs import CAPABILITY
+
+__all__ = ["kill_privileges", "new_owner"]
+
+
+def new_owner(request: Request, parent: Directory, mode: int) -> tuple[int, int, int]:
+    """Return mode, uid and gid of what the caller makes in `parent`.
+
+    A set-group-id directory gives its group to what is made in it, and its bit to directories. A
+    program cannot be made with the set-group-id bit of a group in which its maker is not.
+    """
+    if not parent.mode & modes.S_ISGID:
+        return mode, request.uid, request.gid
+    if modes.S_ISDIR(mode):
+        mode |= modes.S_ISGID
+    elif lends_group(mode) and not is_member(request, parent.gid):
+        mode &= ~modes.S_ISGID
+    return mode, request.uid, parent.gid
+
+
+def lends_group(mode: int) -> bool:
+    """Running the file gives its group. Without S_IXGRP the bit once meant mandatory locking, and is harmless."""
+    return mode & (modes.S_ISGID | modes.S_IXGRP) == modes.S_ISGID | modes.S_IXGRP
+
+
+def is_member(request: Request, gid: int) -> bool:
+    """The caller is in the group, or is root, who need not be."""
+    return request.uid == 0 or request.gid == gid or gid in request.groups
+
+
+def kill_privileges(inode: Inode, suidgid: bool) -> None:
+    """Take from a file, as its content or owner changes, what running it would give: capabilities always.
+
+    With `suidgid` also set-user-id and set-group-id: the kernel says so, for it alone knows whether
+    the caller may keep them (CAP_FSETID).
+    """
+    if suidgid and not modes.S_ISDIR(inode.mode):
+        inode.mode &= ~modes.S_ISUID
+        if lends_group(inode.mode):
+            inode.mode &= ~modes.S_ISGID
+    if inode.xattrs is not None:
+        inode.xattrs.discard(CAPABILITY)

@@ -1,0 +1,95 @@
+"""Connections by their number: how many requests wait, and the way to end them all.
+
+The number is the minor of the mount's device, and the name of a directory in a filesystem of
+the kernel's own, fusectl. It belongs to the user who mounted. Nothing here touches the mount.
+
+Numbers are used again at once: look one up and use it, do not keep it.
+
+Source: fs/fuse/control.c.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import Final
+
+from fusewire.mounting.errors import MountError
+from fusewire.mounting.table import read_table
+
+__all__ = ["CONNECTIONS", "abort", "connection_of_fd", "waiting"]
+
+CONNECTIONS: Final = "/sys/fs/fuse/connections"
+
+
+def waiting(connection: int) -> int:
+    """Return how many requests have no answer yet: queued, read by the daemon, or held back.
+
+    Raises:
+        MountError: ENOTCONN if there is no such connection; EACCES if it is another user's;
+            ENOENT if fusectl is not mounted.
+    """
+    try:
+        with open(path(connection, "waiting"), "rb") as file:
+            text = file.read()
+    except OSError as error:
+        raise explain(connection, error) from error
+    if not text:  # it ended between open and read
+        raise gone(connection)
+    return int(text)
+
+
+def abort(connection: int) -> None:
+    """End a connection: who waits gets ECONNABORTED, who comes ENOTCONN, the daemon ENODEV.
+
+    The mount stays, dead, until it is unmounted. A second time does nothing.
+
+    Raises:
+        MountError: as for `waiting`.
+    """
+    try:
+        with open(path(connection, "abort"), "wb") as file:
+            file.write(b"1")
+    except OSError as error:
+        raise explain(connection, error) from error
+
+
+def connection_of_fd(fd: int) -> int | None:
+    """Return the connection that a descriptor of /dev/fuse serves.
+
+    None if it serves none, or is something else, or before Linux 6.18, which does not tell.
+    """
+    with open(f"/proc/thread-self/fdinfo/{fd}", "rb") as file:
+        return connection_in(file.read())
+
+
+def connection_in(fdinfo: bytes) -> int | None:
+    """Read a file of /proc/PID/fdinfo."""
+    _, found, rest = fdinfo.partition(b"fuse_connection:")
+    return int(rest.split()[0]) if found else None
+
+
+def path(connection: int, name: str) -> str:
+    return f"{CONNECTIONS}/{connection}/{name}"
+
+
+def explain(connection: int, error: OSError) -> MountError:
+    if error.errno == errno.EACCES:
+        why = f"The FUSE connection {connection} is another user's: run it with sudo"
+        return MountError(errno.EACCES, why, path(connection, ""))
+    if error.errno != errno.ENOENT:
+        return MountError(error.errno or errno.EIO, f"The FUSE connection {connection}: {error.strerror}")
+    if any(mount.mountpoint == CONNECTIONS and mount.fstype == "fusectl" for mount in read_table()):
+        return gone(connection)
+    cure = f"sudo mount -t fusectl none {CONNECTIONS}"
+    why = f"The FUSE connection {connection} cannot be reached: fusectl is not mounted. Mount it with: {cure}"
+    return MountError(errno.ENOENT, why, CONNECTIONS)
+
+
+def gone(connection: int) -> MountError:
+    return MountError(errno.ENOTCONN, f"There is no FUSE connection {connection}", path(connection, ""))
+
+
+def exists(connection: int) -> bool:
+    """Tell whether there is such a connection, as far as fusectl shows; it stays while a dead mount is mounted."""
+    return os.path.isdir(f"{CONNECTIONS}/{connection}")

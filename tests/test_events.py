@@ -1,0 +1,98 @@
+"""Events are told to whoever listens, and cost one test where nobody does."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any
+
+import pytest
+
+from fusewire import events
+from fusewire.events import Event, Step, named, note
+from fusewire.kernel.tasks import step
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> list[Event]:
+    """What the hook is told from here on."""
+    heard: list[Event] = []
+    monkeypatch.setattr(events, "hook", heard.append)
+    return heard
+
+
+def finish(coroutine: Any) -> object:
+    try:
+        coroutine.send(None)
+    except StopIteration as stop:
+        return stop.value
+    raise AssertionError("it suspended")
+
+
+def test_a_step_has_its_name_filled_in(told: list[Event]) -> None:
+    note(Step.PERFORM, "unlink")
+    note(Step.QUEUE)
+    assert told == [Event("[perform unlink]"), Event("[queue req on fc->pending]")]
+
+
+def test_who_is_woken_is_told_beside_the_text(told: list[Event]) -> None:
+    note(Step.WAKE, "fc->waitq", ("daemon",))
+    assert told == [Event("[wake up fc->waitq]", ("daemon",), "[woken up]")]
+
+
+def test_a_named_function_is_told_entering_and_leaving(told: list[Event]) -> None:
+    @named("fuse_unlink")
+    async def function(number: int) -> int:
+        note(Step.QUEUE)
+        return number + 1
+
+    assert finish(function(1)) == 2
+    assert [event.text for event in told] == [">fuse_unlink()", Step.QUEUE, "<fuse_unlink()"]
+    assert function.__name__ == "function"
+
+
+def test_a_named_function_is_left_also_by_an_exception(told: list[Event]) -> None:
+    @named("fuse_unlink")
+    async def function() -> None:
+        raise OSError(5, "Input/output error")
+
+    with pytest.raises(OSError, match="Input/output error"):
+        finish(function())
+    assert [event.text for event in told] == [">fuse_unlink()", "<fuse_unlink()"]
+
+
+def lines_run(function: Callable[[], object]) -> int:
+    """Return how many lines of Python `function` runs, in what it calls."""
+    count = 0
+
+    def trace(frame: FrameType, event: str, argument: object) -> Any:
+        nonlocal count
+        count += event == "line"
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        function()
+    except StopIteration:
+        pass
+    finally:
+        sys.settrace(before)
+    return count - 1  # the line that takes the trace away again is not traced, the one that calls is
+
+
+@pytest.fixture
+def nothing() -> Iterator[None]:
+    assert events.hook is None
+    yield
+    assert events.hook is None
+
+
+@pytest.mark.usefixtures("nothing")
+def test_what_nobody_watches_is_one_test() -> None:
+    def unwatched() -> None:
+        note(Step.QUEUE)
+
+    suspended = step(Step.QUEUE)
+    assert lines_run(lambda: suspended.send(None)) == lines_run(unwatched) == lines_run(lambda: None) + 1

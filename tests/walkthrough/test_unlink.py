@@ -1,0 +1,98 @@
+"""The first diagram of kernel.txt, run: each of its steps in its column and its order, and no run that hangs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from walkthrough.explorer import explore, replay
+from walkthrough.kernel_txt import UNLINK
+from walkthrough.scenes import mounted
+
+from fusewire.diagrams.explain import OneDirectory
+from fusewire.diagrams.text import Recording, rows
+from fusewire.embedded import daemon
+from fusewire.kernel.device import Device
+from fusewire.kernel.inode import Inode
+from fusewire.kernel.profile import LINUX, PROFILES, SEED2005, Profile
+from fusewire.kernel.syscalls import sys_unlink
+from fusewire.kernel.tasks import Task, close, current, run, step, trap
+from fusewire.kernel.waitq import Sleep, WaitQueue
+
+each_profile = pytest.mark.parametrize("profile", PROFILES.values(), ids=PROFILES)
+
+
+@each_profile
+def test_unlink_runs_as_kernel_txt_draws_it(profile: Profile) -> None:
+    filesystem, recording = OneDirectory("file"), Recording()
+    device, session, root = mounted(filesystem, profile)
+    serving, rm = Task("daemon", daemon(device, session)), Task("rm", sys_unlink(root, "file"))
+    asleep = run([serving, rm], watch=lambda task, event: recording.append((task.name, event)))
+    assert rm.finished
+    assert rm.result is None
+    assert filesystem.nodeids == {}
+    assert asleep == {serving: root.connection.waitq}  # it has come back for the next request
+    close([serving])
+    drawn = iter(rows(recording, left="rm"))
+    assert [row for row in UNLINK if row not in drawn] == []  # `in` an iterator goes on from the last match
+
+
+def healthy(profile: Profile) -> list[Task]:
+    device, session, root = mounted(OneDirectory("file"), profile)
+    return [Task("rm", unlink_and_abort(root)), Task("daemon", daemon(device, session))]
+
+
+async def unlink_and_abort(root: Inode) -> None:
+    await sys_unlink(root, "file")
+    root.connection.abort()
+
+
+@each_profile
+def test_every_healthy_run_ends(profile: Profile) -> None:
+    outcomes = list(explore(lambda: healthy(profile)))
+    assert len(outcomes) > 50
+    assert not any(outcome.asleep for outcome in outcomes)
+
+
+def forget_to_wake(queue: WaitQueue, count: int = 1, wake: Any = WaitQueue.wake) -> None:
+    if queue.name != "fc->waitq":
+        wake(queue, count)
+
+
+async def check_before_joining(queue: WaitQueue, until: Callable[[], bool], depth: Sleep = Sleep.KILLABLE) -> None:
+    while not until():
+        await step(f"[sleep on {queue.name}]")
+        queue.sleepers.append(current())
+        await trap(queue)
+
+
+@pytest.mark.parametrize(("method", "wrong"), [("wake", forget_to_wake), ("sleep", check_before_joining)])
+def test_a_planted_lost_wake_up_is_found(method: str, wrong: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    def scenario() -> list[Task]:
+        return healthy(LINUX)
+
+    monkeypatch.setattr(WaitQueue, method, wrong)
+    outcome = next(outcome for outcome in explore(scenario) if outcome.asleep)
+    assert outcome.cycle == []  # nobody holds anybody up, and yet they sleep
+    assert replay(scenario, outcome.schedule).asleep == outcome.asleep
+
+
+def test_a_wake_up_is_for_one_reader() -> None:
+    device, session, root = mounted(OneDirectory("file"), SEED2005)
+    readers = [Task(name, daemon(device, session)) for name in ("first", "second")]
+    rm, woken = Task("rm", sys_unlink(root, "file")), list[tuple[str, ...]]()
+    run([*readers, rm], watch=lambda task, event: woken.append(event.woken) if event.woken else None)
+    assert woken == [("first",), ("rm",)]
+    root.connection.abort()
+    assert run(readers) == {}
+
+
+def test_the_device_that_nobody_holds_any_more_ends_the_mount() -> None:
+    device, session, root = mounted(OneDirectory("file"), LINUX)
+    serving = Task("daemon", daemon(device, session))
+    run([serving])
+    serving.kill()
+    assert run([serving]) == {}
+    assert device.closed
+    assert not root.connection.connected

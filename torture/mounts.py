@@ -1,0 +1,193 @@
+"""Mounting other people's filesystems safely: daemons as children, and a way out when they hang.
+
+Everything happens in a mount namespace of our own, so that nothing is left on the machine
+whatever goes wrong. A daemon is a child process; it counts as mounted once the kernel lists
+its mountpoint and a stat of that has an answer. A step that touches a mount runs in a child
+with a time limit; when that passes, the connection is aborted through fusectl, which frees
+every process that waits in it, also those that SIGKILL does not free.
+
+Source: Documentation/filesystems/fuse.rst, "Aborting a filesystem connection".
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+CONNECTIONS = Path("/sys/fs/fuse/connections")
+INSIDE = "FUSEWIRE_PRIVATE_NAMESPACE"  # set in the environment of the process that runs inside
+MNT_DETACH = 2
+
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+def enter_private_namespace() -> None:
+    """Run this program again in a mount namespace of its own, unless it does already.
+
+    Raises:
+        SystemExit: with what is missing, when mounting is impossible here.
+    """
+    if os.environ.get(INSIDE):
+        mount_fusectl()
+        return
+    why_not = obstacle()
+    if why_not:
+        sys.exit(why_not)
+    os.environ[INSIDE] = "1"
+    os.execvp("unshare", ["unshare", "--mount", "--propagation", "private", sys.executable, *sys.argv])
+
+
+def obstacle() -> str:
+    """Why filesystems cannot be mounted here, as a sentence; or nothing."""
+    if os.geteuid() != 0:
+        return "This mounts filesystems in a mount namespace of its own and needs root: run it with sudo."
+    if not os.path.exists("/dev/fuse"):
+        return "There is no /dev/fuse: load the kernel module (modprobe fuse), or give the container the device."
+    return ""
+
+
+def mount_fusectl() -> None:
+    """Make the directory of connections visible in our namespace, if it is not."""
+    if CONNECTIONS.is_dir() and not os.path.ismount(CONNECTIONS):
+        subprocess.run(["mount", "-t", "fusectl", "none", CONNECTIONS], check=True)
+
+
+def connection_of(mountpoint: str) -> int | None:
+    """The connection mounted at a path, or None. A FUSE mount's minor device number is its connection."""
+    with open("/proc/self/mountinfo") as lines:
+        for line in lines:
+            fields = line.split()
+            filesystem = fields[fields.index("-") + 1]
+            if fields[4] == mountpoint and filesystem.split(".")[0] in ("fuse", "fuseblk"):
+                return int(fields[2].split(":")[1])
+    return None
+
+
+def abort(connection: int) -> None:
+    """End every request of a connection with an error, and the connection with them."""
+    try:
+        (CONNECTIONS / str(connection) / "abort").write_text("1")
+    except OSError:  # it has ended by itself
+        pass
+
+
+def unmount(mountpoint: str) -> None:
+    """Take a mount away at once, in use or not."""
+    libc.umount2(os.fsencode(mountpoint), MNT_DETACH)
+
+
+def answers(path: str, seconds: float) -> bool:
+    """A stat of `path` comes back in time. Asked in a child, which may be lost."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.stat(path)
+        except OSError:
+            os._exit(1)
+        os._exit(0)
+    return wait_for_exit(pid, seconds) == 0
+
+
+def wait_for_exit(pid: int, seconds: float) -> int | None:
+    """The exit code of a child of ours (negative: a signal), or None if it has not ended in time."""
+    deadline = time.monotonic() + seconds
+    while True:
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended:
+            return os.waitstatus_to_exitcode(status)
+        if time.monotonic() > deadline:
+            return None
+        time.sleep(0.005)
+
+
+class MountError(Exception):
+    """A daemon did not mount; the text says why."""
+
+
+@dataclass
+class Mount:
+    """A daemon and its mountpoint.
+
+    `command` is what serves it in the foreground; its output goes to `log`.
+    """
+
+    command: Sequence[str]
+    mountpoint: str
+    log: Path
+    environment: dict[str, str] = field(default_factory=dict)
+    process: subprocess.Popen[bytes] | None = None
+    connection: int = 0
+
+    def start(self, seconds: float = 15) -> None:
+        """Start the daemon; return when the mount answers.
+
+        Raises:
+            MountError: it ended, or did not answer in time.
+        """
+        os.makedirs(self.mountpoint, exist_ok=True)
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                self.command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, **self.environment},
+            )
+        deadline = time.monotonic() + seconds
+        while (found := connection_of(self.mountpoint)) is None:
+            if self.process.poll() is not None:
+                raise MountError(f"it ended with {self.process.returncode}: {self.last_words()}")
+            if time.monotonic() > deadline:
+                self.kill()
+                raise MountError(f"not mounted after {seconds:.0f} s: {self.last_words()}")
+            time.sleep(0.005)
+        self.connection = found
+        if not answers(self.mountpoint, seconds):
+            self.stop()
+            raise MountError(f"mounted, but no answer: {self.last_words()}")
+
+    @property
+    def pid(self) -> int:
+        assert self.process is not None
+        return self.process.pid
+
+    def last_words(self) -> str:
+        """The end of what the daemon wrote."""
+        text = self.log.read_text(errors="replace").strip() if self.log.exists() else ""
+        return text.splitlines()[-1][-300:] if text else "it wrote nothing"
+
+    def alive(self) -> bool:
+        """The daemon runs."""
+        return self.process is not None and self.process.poll() is None
+
+    def kill(self) -> None:
+        """Kill the daemon, and wait until it is gone."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGKILL)
+        try:
+            self.process.wait(5)
+        except subprocess.TimeoutExpired:  # it waits in its own connection
+            abort(self.connection)
+            self.process.wait(5)
+
+    def stop(self, seconds: float = 10) -> bool:
+        """Unmount, and let the daemon end; whether it ended by itself, and with exit code 0."""
+        if self.process is None:
+            return True
+        unmount(self.mountpoint)
+        try:
+            return self.process.wait(seconds) == 0
+        except subprocess.TimeoutExpired:
+            abort(self.connection)
+            self.kill()
+            return False
+        finally:
+            self.process = None
+
