@@ -38,7 +38,7 @@ class WhoAmI(fusewire.File):
 root = {
     "hello": b"hello, world\n",
     "now": Now(),
-    "docs": {"readme": "A dict is a directory, bytes are a file.\n".encode(), "whoami": WhoAmI()},
+    "docs": {"readme": b"A dict is a directory, bytes are a file.\n", "whoami": WhoAmI()},
 }
 
 if __name__ == "__main__":

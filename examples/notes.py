@@ -25,11 +25,12 @@ class Note(fusewire.File):
     def __init__(self, mode: int) -> None:
         self.mode = mode
         self.text = bytearray()
-        self.mtime_ns = time.time_ns()
+        self.changed()
 
-    @property
-    def size(self) -> int:
-        return len(self.text)
+    def changed(self) -> None:
+        """Say how long the text is, and since when."""
+        self.size = len(self.text)
+        self.mtime_ns = time.time_ns()
 
     def read(self, offset: int, size: int) -> bytes:
         return bytes(self.text[offset : offset + size])
@@ -38,11 +39,11 @@ class Note(fusewire.File):
         if offset > len(self.text):
             self.truncate(offset)
         self.text[offset : offset + len(data)] = data
-        self.mtime_ns = time.time_ns()
+        self.changed()
 
     def truncate(self, size: int) -> None:
         self.text = self.text[:size].ljust(size, b"\0")
-        self.mtime_ns = time.time_ns()
+        self.changed()
 
 
 class Found(fusewire.Directory):

@@ -42,9 +42,10 @@ class Row(fusewire.File):
     def __hash__(self) -> int:
         return hash((self.table, self.rowid))
 
-    @property
-    def size(self) -> int:  # type: ignore[override]
-        return len(self.text())
+    def getattr(self) -> fusewire.Attributes:
+        attributes = self.attributes()
+        attributes.size = len(self.text())
+        return attributes
 
     def text(self) -> bytes:
         if self.draft is not None:

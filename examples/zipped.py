@@ -35,7 +35,7 @@ class Member(fusewire.File):
         return OpenMember(self.archive, self.info)
 
 
-class OpenMember:
+class OpenMember(fusewire.Handle):
     """One open file, and where its reader stands."""
 
     def __init__(self, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> None:

@@ -112,8 +112,9 @@ def why_no_kernel() -> str | None:
 
 def explain(error: OSError) -> str:
     """Say what stopped `raw_mount`, and what helps."""
-    if error.filename is None:
-        return f"FUSE cannot be mounted here ({error.strerror}); run the tests as root, or allow user namespaces"
+    if error.filename is None:  # it is mount(2) that failed
+        cure = "; run the tests as root, or allow user namespaces" if error.errno == errno.EPERM else ""
+        return f"FUSE cannot be mounted here ({error.strerror}){cure}"
     if error.errno == errno.EACCES:
         with contextlib.suppress(OSError):
             mode = stat.S_IMODE(DEVICE.stat().st_mode)

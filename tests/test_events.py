@@ -79,7 +79,7 @@ def lines_run(function: Callable[[], object]) -> int:
         pass
     finally:
         sys.settrace(before)
-    return count - 1  # the line that takes the trace away again is not traced, the one that calls is
+    return count
 
 
 @pytest.fixture

@@ -11,7 +11,9 @@ import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -77,7 +79,7 @@ def part_of(module: Path) -> str:
 
 def imports_of(module: Path) -> list[Import]:
     """Return what a file imports, anywhere in it."""
-    tree = ast.parse(module.read_text())
+    tree = ast.parse(module.read_text(), str(module))
     guarded = {id(node) for attempt in ast.walk(tree) if is_guard(attempt) for node in ast.walk(attempt)}
     return [
         Import(module, node.lineno, name, id(node) in guarded)
@@ -109,38 +111,48 @@ def is_guard(node: ast.AST) -> bool:
     return any(isinstance(part, ast.Name) and part.id in ("ImportError", "ModuleNotFoundError") for part in caught)
 
 
-IMPORTS = [found for module in MODULES for found in imports_of(module)]
-OURS = [found for found in IMPORTS if found.is_ours and found.source != found.target]
+@cache
+def all_imports() -> list[Import]:
+    """Return what is imported anywhere in the package."""
+    return [found for module in MODULES for found in imports_of(module)]
+
+
+def imports_between_parts() -> list[Import]:
+    """Return those imports that lead from one part of ours to another."""
+    return [found for found in all_imports() if found.is_ours and found.source != found.target]
 
 
 @pytest.mark.parametrize("part", ALLOWED)
 def test_a_lower_layer_imports_only_what_is_below_it(part: str) -> None:
-    assert [str(found) for found in OURS if found.source == part and found.target not in ALLOWED[part]] == []
+    upward = [found for found in imports_between_parts() if found.source == part and found.target not in ALLOWED[part]]
+    assert [str(found) for found in upward] == []
 
 
 def test_what_is_forbidden_is_not_imported() -> None:
-    assert [str(found) for found in OURS if (found.source, found.target) in FORBIDDEN] == []
+    assert [str(found) for found in imports_between_parts() if (found.source, found.target) in FORBIDDEN] == []
 
 
 def test_only_the_command_line_imports_the_command_line() -> None:
-    callers = {found.source for found in OURS if found.target == "cli"}
+    callers = {found.source for found in imports_between_parts() if found.target == "cli"}
     assert callers <= {"__main__"}
 
 
 def test_parts_do_not_import_each_other_in_a_circle() -> None:
     arrows: dict[str, set[str]] = {part_of(module): set() for module in MODULES}
-    for found in OURS:
+    for found in imports_between_parts():
         if found.source != "__init__" and found.target:  # the front door names everything, lazily
             arrows[found.source].add(found.target)
     try:
         TopologicalSorter(arrows).prepare()
     except CycleError as error:
-        circle = " -> ".join(reversed(error.args[1]))
-        pytest.fail(f"{circle}: " + "; ".join(str(found) for found in OURS if found.source in error.args[1]))
+        circle = error.args[1][::-1]
+        arrows_of_it = set(pairwise(circle))
+        steps = [str(found) for found in imports_between_parts() if (found.source, found.target) in arrows_of_it]
+        pytest.fail(f"{' -> '.join(circle)}: {'; '.join(steps)}")
 
 
 def test_nothing_is_needed_but_the_standard_library() -> None:
-    foreign = [found for found in IMPORTS if not found.is_ours and top(found) not in sys.stdlib_module_names]
+    foreign = [found for found in all_imports() if not found.is_ours and top(found) not in sys.stdlib_module_names]
     assert [str(found) for found in foreign if not is_in_its_place(found)] == []
 
 

@@ -154,7 +154,7 @@ def watch(run: OwnRun) -> None:
             deadline, stages = time.monotonic() + limit, STAGES
         else:
             print(turn, stages[0](run), flush=True)
-            deadline, stages = time.monotonic() + min(limit, PATIENCE), stages[1:]
+            deadline, stages = time.monotonic() + min(limit, PATIENCE), stages[1:] or stages
 
 
 def seconds_until(deadline: float) -> float | None:

@@ -191,3 +191,52 @@ class Mount:
         finally:
             self.process = None
 
+    def abort(self) -> None:
+        """End the connection, and with it every request that waits."""
+        abort(self.connection)
+
+
+class TooLong(Exception):
+    """A program did not end in time; it was ended, and the connection aborted."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """How a program ended (negative: by which signal), and what it wrote to stdout and stderr together."""
+
+    code: int
+    output: str
+
+
+def run_bounded(
+    command: Sequence[str],
+    seconds: float,
+    mount: Mount | None = None,
+    cwd: str | None = None,
+    environment: dict[str, str] | None = None,
+) -> Finished:
+    """Run a program that uses `mount`, in a session of its own, for at most `seconds`.
+
+    Raises:
+        TooLong: the connection was aborted and the program's session killed.
+    """
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        cwd=cwd,
+        env={**os.environ, **(environment or {})},
+        start_new_session=True,
+        text=True,
+        errors="replace",
+    )
+    try:
+        output, _ = process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        if mount is not None:
+            mount.abort()
+        os.killpg(process.pid, signal.SIGKILL)
+        output, _ = process.communicate()
+        raise TooLong(f"not done after {seconds:.0f} s: {' '.join(command)[:200]}") from None
+    return Finished(process.returncode, output)

@@ -26,7 +26,7 @@ class Inode:
     uid: int
     gid: int
     data: bytearray = field(default_factory=bytearray)
-    entries: dict[bytes, "Inode"] = field(default_factory=dict)
+    entries: dict[bytes, Inode] = field(default_factory=dict)
     nlink: int = 1
     nlookup: int = 0
     mtime_ns: int = field(default_factory=time.time_ns)

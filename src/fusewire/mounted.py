@@ -137,7 +137,7 @@ class Mount:
         """
         if not isinstance(self.server, ThreadServer):
             raise RuntimeError("wait() is for mounts that threads serve: await wait_async()")
-        ended = self.server.ended.wait(timeout)
+        ended = self.server.wait(timeout)
         if ended:
             self._raise_failure()
         return ended
@@ -207,9 +207,9 @@ class Mount:
         assert isinstance(self.server, ThreadServer)
         if not self.ended:
             self._leave()
-            if not self.server.ended.wait(LINGER):
+            if not self.server.wait(LINGER):
                 self.abort()
-                self.server.ended.wait()
+        self.server.wait()
         if error is None:
             self._raise_failure()
 
@@ -255,7 +255,7 @@ def mount(
     """
     filesystem = as_filesystem(what)
     parsed = options if isinstance(options, MountOptions) else MountOptions.parse(options)
-    if getattr(filesystem, "default_permissions", False):
+    if filesystem.default_permissions:
         parsed = replace(parsed, default_permissions=True)
     if more_options:
         parsed = parsed.with_options(**more_options)
@@ -319,7 +319,7 @@ def run(
 
 def _wait_quietly(mounted: Mount) -> None:
     assert isinstance(mounted.server, ThreadServer)
-    mounted.server.ended.wait()
+    mounted.server.wait()
 
 
 def _serve_until_over(mounted: Mount, happened: SimpleQueue[int]) -> None:

@@ -8,11 +8,17 @@ from __future__ import annotations
 Row = tuple[str, str]
 
 
+def row(step: str) -> Row:
+    """Return a row from `rm: ...`, `daemon: ...`, or `both: ... | ...`."""
+    who, text = step.split(": ", 1)
+    if who == "both":
+        left, right = text.split(" | ")
+        return left, right
+    return (text, "") if who == "rm" else ("", text)
+
+
 def rows(*steps: str) -> list[Row]:
-    """Return rows from steps, each `rm: ...`, `daemon: ...`, or `both: ... | ...`."""
-    columns = {"rm": lambda text: (text, ""), "daemon": lambda text: ("", text)}
-    columns["both"] = lambda text: tuple(text.split(" | "))
-    return [columns[who](text) for who, text in (step.split(": ", 1) for step in steps)]
+    return [row(step) for step in steps]
 
 
 UNLINK = rows(

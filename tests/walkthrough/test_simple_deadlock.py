@@ -11,9 +11,6 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
-from walkthrough.explorer import explore, in_deadlock, replay
-from walkthrough.kernel_txt import SIMPLE_DEADLOCK, SIMPLE_DEADLOCK_CURED
-from walkthrough.scenes import Kamikaze, mounted
 
 from fusewire.diagrams.text import Recording, rows
 from fusewire.embedded import daemon
@@ -21,6 +18,9 @@ from fusewire.kernel.inode import Inode
 from fusewire.kernel.profile import LINUX, SEED2005, Profile
 from fusewire.kernel.syscalls import sys_unlink
 from fusewire.kernel.tasks import Killed, Task, close, run
+from walkthrough.explorer import explore, in_deadlock, replay
+from walkthrough.kernel_txt import SIMPLE_DEADLOCK, SIMPLE_DEADLOCK_CURED
+from walkthrough.scenes import Kamikaze, mounted
 
 FILE, DIRECTORY = 'inode semaphore for "file"', 'inode semaphore for "/"'
 

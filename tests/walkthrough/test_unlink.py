@@ -6,19 +6,18 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from walkthrough.explorer import explore, replay
-from walkthrough.kernel_txt import UNLINK
-from walkthrough.scenes import mounted
 
 from fusewire.diagrams.explain import OneDirectory
 from fusewire.diagrams.text import Recording, rows
 from fusewire.embedded import daemon
-from fusewire.kernel.device import Device
 from fusewire.kernel.inode import Inode
 from fusewire.kernel.profile import LINUX, PROFILES, SEED2005, Profile
 from fusewire.kernel.syscalls import sys_unlink
 from fusewire.kernel.tasks import Task, close, current, run, step, trap
 from fusewire.kernel.waitq import Sleep, WaitQueue
+from walkthrough.explorer import explore, replay
+from walkthrough.kernel_txt import UNLINK
+from walkthrough.scenes import mounted
 
 each_profile = pytest.mark.parametrize("profile", PROFILES.values(), ids=PROFILES)
 

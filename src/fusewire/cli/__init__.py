@@ -66,21 +66,25 @@ def run(name: str, arguments: list[str]) -> int:
     """Run one command with what stands after its name."""
     from fusewire.cli.report import reporting
 
-    module: Command = importlib.import_module(f"fusewire.cli.{name}")  # type: ignore[assignment]
+    module: Command = importlib.import_module(f"fusewire.cli.{name}")
     parsed = module.parser().parse_args(arguments)
     return reporting(module.run, parsed)
 
 
 def without_command(arguments: list[str]) -> int:
-    """`--help` or `--version`, or else a command that we do not have."""
+    """Show the overview; `--help` and `--version` do what they say; anything else is a command that we do not have."""
     parser = overview()
-    if not arguments:
-        parser.print_help()
-        return 0
-    parser.parse_args(arguments[:1])
-    near = difflib.get_close_matches(arguments[0], COMMANDS, n=1)
-    guess = f" Did you mean '{near[0]}'?" if near else f" There are: {', '.join(COMMANDS)}."
-    parser.error(f"there is no command '{arguments[0]}'.{guess}")
+    if arguments:
+        parser.parse_args(arguments[:1])
+        parser.error(f"there is no command '{arguments[0]}'.{what_there_is(arguments[0])}")
+    parser.print_help()
+    return 0
+
+
+def what_there_is(name: str) -> str:
+    """The command that is meant, or else all of them."""
+    near = difflib.get_close_matches(name, COMMANDS, n=1)
+    return f" Did you mean '{near[0]}'?" if near else f" There are: {', '.join(COMMANDS)}."
 
 
 def overview() -> argparse.ArgumentParser:
@@ -90,7 +94,7 @@ def overview() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="fusewire",
         usage="fusewire COMMAND ...",
-        description="Mount a filesystem written in Python, with no libfuse and no compiler. Linux only.",
+        description="Mount filesystems written in Python: no libfuse, no compiler. Linux only.",
         epilog="\n".join(["commands:", *rows, "", EXAMPLES]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -19,12 +19,14 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import fusewire
 from fusewire.cli.demo_steps import EXAMPLE_STEPS, MEMORY_STEPS, Skipped, Step, Wrong, example
 from fusewire.cli.report import FAILURE, sentence
+from fusewire.filesystems import Memory
 
 __all__ = ["parser", "run"]
 
@@ -53,10 +55,8 @@ def run(arguments: argparse.Namespace) -> int:
     """
     demo = Demo(verbose=arguments.verbose)
     with terminating(), tempfile.TemporaryDirectory(prefix="fusewire-demo-") as directory:
-        demo.act(
-            "A dict, a file and a directory, as Python objects", example(), Path(directory, "nodes"), EXAMPLE_STEPS
-        )
-        memory = fusewire.filesystems.Memory()
+        demo.act("Python objects as files", example(), Path(directory, "nodes"), EXAMPLE_STEPS)
+        memory = Memory()
         demo.act("memory:, which starts empty", memory, Path(directory, "memory"), MEMORY_STEPS)
     return demo.sum_up()
 
@@ -105,7 +105,7 @@ class Demo:
             print(f"{title}:")
             self.show(Row("mount", "right", "it answers", time.perf_counter() - began, mount.requests))
             for step in steps:
-                self.show(self.tried(step.title, lambda work=step.work: work(mountpoint), lambda: mount.requests))
+                self.show(self.tried(step.title, partial(step.work, mountpoint), lambda: mount.requests))
             self.show(self.tried("unmount", lambda: unmounted(stack, mountpoint), lambda: mount.requests))
 
     def tried(self, title: str, work: Callable[[], str], requests: Callable[[], int]) -> Row:
@@ -134,9 +134,8 @@ class Demo:
         """Print a row, at once, for some take a while."""
         self.rows.append(row)
         mark = coloured(*MARKS[row.outcome])
-        text = LINE.format(
-            title=row.title, result=row.result, time=f"{row.seconds * 1000:.1f} ms", requests=row.requests
-        )
+        time = f"{row.seconds * 1000:.1f} ms"
+        text = LINE.format(title=row.title, result=row.result, time=time, requests=row.requests)
         print(f"  {mark} {text}", flush=True)
 
     def sum_up(self) -> int:

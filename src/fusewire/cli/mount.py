@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
@@ -50,32 +51,27 @@ def parser() -> argparse.ArgumentParser:
         description=DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("source", metavar="SOURCE", help="what to mount")
-    parser.add_argument("mountpoint", metavar="MOUNTPOINT", help="an existing directory")
-    parser.add_argument(
-        "-o",
-        dest="options",
-        metavar="OPTIONS",
-        action="append",
-        default=[],
-        help="mount options, see below; repeatable",
-    )
+    add_what_and_where(parser.add_argument_group("what, where and how"))
     add_serving(parser.add_argument_group("how it is served"))
     add_reporting(parser.add_argument_group("what is said"))
     return parser
 
 
+def add_what_and_where(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("source", metavar="SOURCE", help="what to mount")
+    group.add_argument("mountpoint", metavar="MOUNTPOINT", help="an existing directory")
+    group.add_argument("-o", dest="options", metavar="OPTIONS", action="append", default=[], help="see below")
+
+
 def add_serving(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
-        "--threads", metavar="N", type=at_least_one, help="methods that may run at once (default: what the source says)"
+        "-b", "--background", action="store_true", help="return once the mount answers; go on as a daemon"
+    )
+    group.add_argument(
+        "--threads", metavar="N", type=at_least_one, help="methods that may run at once (default: the source's)"
     )
     group.add_argument("--asyncio", action="store_true", help="serve in an event loop instead of threads")
-    group.add_argument(
-        "--strict", action="store_true", help="end on an exception that is no OSError, instead of answering EIO"
-    )
-    group.add_argument(
-        "-b", "--background", action="store_true", help="return once the mount answers, and serve from a daemon"
-    )
+    group.add_argument("--strict", action="store_true", help="end on an exception that is no OSError (else: EIO)")
 
 
 def add_reporting(group: argparse._ArgumentGroup) -> None:
@@ -87,18 +83,17 @@ class Parser(argparse.ArgumentParser):
     """A parser whose help ends in the table of mount options, which is not imported for anything else."""
 
     def format_help(self) -> str:
-        from fusewire.mounting import option_help
+        from fusewire.mounting.options import describe
 
-        self.epilog = f"mount options (-o a,b=c):\n{option_help()}\n\n{EPILOG}"
+        self.epilog = f"mount options (-o a,b=c):\n{describe()}\n\n{EPILOG}"
         return super().format_help()
 
 
 def at_least_one(text: str) -> int:
     """Read the number of threads."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("at least one must serve")
-    return number
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is no number of threads: at least one must serve")
+    return int(text)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -116,23 +111,17 @@ def serve(arguments: argparse.Namespace, ready: Callable[[], None]) -> int:
 
     log_to(None if arguments.background else arguments.log, arguments.verbose)
     options = mount_options(arguments)
-    filesystem = as_filesystem(arguments.source)
+    filesystem, mountpoint = as_filesystem(arguments.source), os.path.abspath(arguments.mountpoint)
+    how = {"threads": arguments.threads, "strict": arguments.strict}
 
     def told(mount: Mount) -> None:
         say_mounted(arguments, mount)
         ready()
 
     if arguments.asyncio:
-        asyncio.run(serve_in_loop(filesystem, arguments, options, told))
+        asyncio.run(serve_in_loop(fusewire.mount(filesystem, mountpoint, options, **how), told))
     else:
-        fusewire.run(
-            filesystem,
-            os.path.abspath(arguments.mountpoint),
-            options,
-            threads=arguments.threads,
-            strict=arguments.strict,
-            ready=told,
-        )
+        fusewire.run(filesystem, mountpoint, options, ready=told, **how)
     return 0
 
 
@@ -145,13 +134,12 @@ def log_to(path: str | None, verbose: bool) -> None:
 def mount_options(arguments: argparse.Namespace) -> MountOptions:
     """All `-o` together, and the source as the name that mount tables show."""
     from fusewire.cli.sources import named
-    from fusewire.mounting import MountOptionError, MountOptions
+    from fusewire.mounting.options import MountOptionError, MountOptions
 
     try:
-        options = MountOptions.parse(",".join(arguments.options))
+        return MountOptions.parse(arguments.options, MountOptions(fsname=named(arguments.source)))
     except MountOptionError as error:
         raise CommandError(str(error), code=USAGE) from error
-    return options if options.fsname else options.with_options(fsname=named(arguments.source))
 
 
 def as_filesystem(source: str) -> Filesystem:
@@ -171,3 +159,25 @@ def say_mounted(arguments: argparse.Namespace, mount: Mount) -> None:
     stop = f"'fusewire umount {mount.mountpoint}'"
     how = f"{stop} unmounts" if arguments.background else f"Ctrl-C or {stop} unmounts"
     print(f"fusewire: {arguments.source} is mounted on {mount.mountpoint}; {how}.", file=sys.stderr, flush=True)
+
+
+async def serve_in_loop(mount: Mount, ready: Callable[[Mount], None]) -> None:
+    """Serve until it is unmounted or a signal comes; leaving unmounts. A second signal aborts."""
+    loop = asyncio.get_running_loop()
+    async with mount:
+        signalled = asyncio.Event()
+
+        def on_signal() -> None:
+            if signalled.is_set():
+                mount.abort()
+            signalled.set()
+
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            loop.add_signal_handler(number, on_signal)
+        ready(mount)
+        signal_comes, it_ends = asyncio.ensure_future(signalled.wait()), asyncio.ensure_future(mount.wait_async())
+        await asyncio.wait([signal_comes, it_ends], return_when=asyncio.FIRST_COMPLETED)
+        signal_comes.cancel()
+        if it_ends.done():
+            it_ends.result()
+        it_ends.cancel()

@@ -39,7 +39,7 @@ HELP: Final = "memory:, a directory, MODULE:NAME or FILE.py:NAME"
 SCHEME: Final = re.compile(r"([a-z][a-z0-9+.-]*)://")
 PYTHON: Final = re.compile(r"(?P<where>.+\.py|[^\W\d]\w*(?:\.[^\W\d]\w*)*):(?P<name>[^\W\d]\w*(?:\.[^\W\d]\w*)*)")
 SIZE: Final = re.compile(r"(\d+)([KMGTP]?)", re.IGNORECASE)
-FACTORS: Final = {"": 1, **{letter: 1024 ** (power + 1) for power, letter in enumerate("KMGTP")}}
+FACTORS: Final[dict[str, int]] = {"": 1, **{letter: 1024 ** (power + 1) for power, letter in enumerate("KMGTP")}}
 OURS: Final = os.path.dirname(os.path.abspath(fusewire.__file__)) + os.sep
 
 
@@ -78,9 +78,10 @@ def hint(source: str) -> str:
 
 def memory(query: str) -> Source:
     """The filesystem of `memory:QUERY`, with its limits."""
+    wanted = limits(query)
     from fusewire.filesystems import Memory
 
-    return Memory(**limits(query))
+    return Memory(**wanted)
 
 
 def limits(query: str) -> dict[str, int]:
@@ -216,12 +217,9 @@ def made(found: Any, source: str) -> Source:
 def callable_without_arguments(maker: Callable[..., Any], source: str) -> None:
     if inspect.iscoroutinefunction(maker):
         raise CommandError(f"'{source}' is an async function; what makes a filesystem is called before any loop runs.")
-    needed = [
-        parameter.name
-        for parameter in inspect.signature(maker).parameters.values()
-        if parameter.default is parameter.empty
-        and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
-    ]
+    parameters = inspect.signature(maker).parameters.values()
+    collecting = inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD
+    needed = [it.name for it in parameters if it.default is it.empty and it.kind not in collecting]
     if needed:
         raise CommandError(
             f"'{source}' is called without arguments but needs {', '.join(needed)}: "

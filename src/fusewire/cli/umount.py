@@ -27,13 +27,13 @@ def parser() -> argparse.ArgumentParser:
         "-l",
         "--lazy",
         action="store_true",
-        help="take it out of the tree at once; who has it open keeps it, and it is served until the last file is closed",
+        help="take it out of the tree at once; files that are open are served until they are closed",
     )
     parser.add_argument(
         "-f",
         "--force",
         action="store_true",
-        help="abort the connection first: every request that waits fails, now and later, with no data written",
+        help="abort the connection first: every request fails, those that wait and those to come",
     )
     parser.add_argument("-v", "--verbose", action="store_true", help="on an error show the traceback too")
     return parser

@@ -17,7 +17,7 @@ import os
 from collections.abc import Sequence
 from typing import Final
 
-from fusewire.mounting import clone_device, close_in_children
+from fusewire.mounting import clone_device, close_device, close_in_children
 from fusewire.wire import Buffer
 
 __all__ = ["Device"]
@@ -94,5 +94,4 @@ class Device:
         """Close the descriptor; the last of a connection aborts it. Idempotent."""
         fd, self.fd = self.fd, -1
         if fd >= 0:
-            close_in_children(fd, False)
-            os.close(fd)
+            close_device(fd)

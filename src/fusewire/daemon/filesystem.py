@@ -75,6 +75,8 @@ class Filesystem:
     """How many `def` methods may run at once, where `mount` is not told. 1 promises nothing."""
     blocking: ClassVar[bool] = True
     """False promises that no `def` method ever waits: it is then run where the request is read."""
+    default_permissions: ClassVar[bool] = False
+    """True has the kernel check modes and owners, as `-o default_permissions`; `access` is not asked then."""
     init_flags: ClassVar[int] = 0
     """Bits of `InitFlags` to ask the kernel for beside those that every filesystem gets."""
 

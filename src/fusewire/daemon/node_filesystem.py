@@ -43,7 +43,9 @@ class Listing:
 
 
 class NodeFilesystem(Filesystem):
-    """Serves a tree of nodes."""
+    """Serves a tree of nodes. The kernel checks their modes."""
+
+    default_permissions = True
 
     def __init__(self, root: Branch) -> None:
         """Serve `root`: a directory, a single file, or a mapping of names.
@@ -221,9 +223,6 @@ class NodeFilesystem(Filesystem):
         if attributes is None:
             attributes = yield node.getattr()
         return attributes
-
-    def access(self, request: Request, nodeid: int, mask: int) -> Either[None]:
-        return self._node(nodeid, Node).access(mask)
 
     def statfs(self, request: Request, nodeid: int) -> Either[StatFs]:
         return self.root.statfs()

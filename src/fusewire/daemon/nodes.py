@@ -110,9 +110,6 @@ class Node:
         """Remove an xattr; ENODATA if there is none."""
         raise os_error(errno.EOPNOTSUPP)
 
-    def access(self, mask: int) -> Either[None]:
-        """Raise EACCES if the caller may not (os.R_OK, W_OK, X_OK). By default everybody may."""
-
     def statfs(self) -> Either[StatFs]:
         """Return how big and how full the filesystem is."""
         return StatFs()

@@ -204,6 +204,14 @@ class ThreadServer(Server):
             self.loop = self.loop or LoopThread()
             return self.loop
 
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until all is over, for `timeout` seconds at most; return whether it is."""
+        ended = self.ended.wait(timeout)
+        if ended:
+            for thread in self.readers:
+                thread.join(0.0 if self.session.calls else GRACE)  # those of methods that would not end stay
+        return ended
+
     def _end(self) -> None:
         """What the first thread does that learns of the end: it waits for the others, and tidies up."""
         self.interrupt_all()

@@ -90,7 +90,7 @@ EXPLANATIONS: Final = {
         left_out="Left out, as in kernel.txt: the semaphores of the inode and of the pool of requests.",
     ),
     "init": Explanation(
-        summary="how kernel and daemon come to terms when something is mounted",
+        summary="how kernel and daemon come to terms at a mount",
         left='"mount -t fuse /mnt/fuse"',
         scene=_init,
         remark="mount does not wait for the answer: until it comes, whoever uses the mount does.",

@@ -92,9 +92,7 @@ def negotiate(answer: InitOut) -> Settings | None:
         return None
     flags = join_init_flags(answer.flags, answer.flags2) if answer.minor >= 6 else 0
     limits_background = answer.minor >= 13
-    max_pages = (
-        min(max(answer.max_pages, 1), MAX_PAGES_LIMIT) if flags & InitFlags.FUSE_MAX_PAGES else MAX_PAGES
-    )
+    max_pages = min(max(answer.max_pages, 1), MAX_PAGES_LIMIT) if flags & InitFlags.FUSE_MAX_PAGES else MAX_PAGES
     return Settings(
         minor=answer.minor,
         flags=flags,

@@ -11,7 +11,6 @@ Source: fs/fuse/control.c.
 from __future__ import annotations
 
 import errno
-import os
 from typing import Final
 
 from fusewire.mounting.errors import MountError
@@ -88,8 +87,3 @@ def explain(connection: int, error: OSError) -> MountError:
 
 def gone(connection: int) -> MountError:
     return MountError(errno.ENOTCONN, f"There is no FUSE connection {connection}", path(connection, ""))
-
-
-def exists(connection: int) -> bool:
-    """Tell whether there is such a connection, as far as fusectl shows; it stays while a dead mount is mounted."""
-    return os.path.isdir(f"{CONNECTIONS}/{connection}")

@@ -81,8 +81,9 @@ def parse_line(line: bytes) -> MountInfo:
     dash = fields.index("-", 6)  # the tags before it may be none or many
     major, _, minor = fields[2].partition(":")
     fstype, source, super_options = fields[dash + 1 : dash + 4]
+    root, mountpoint, options = fields[3:6]
     numbers = int(fields[0]), int(fields[1]), int(major), int(minor)
-    return MountInfo(*numbers, *fields[3:6], fstype, source, super_options)
+    return MountInfo(*numbers, root, mountpoint, options, fstype, source, super_options)
 
 
 def unescape(field: bytes) -> str:

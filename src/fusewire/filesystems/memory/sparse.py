@@ -27,7 +27,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from fusewire.errors import os_error
-from fusewire.filesystems.budget import Budget
+from fusewire.filesystems.memory.budget import Budget
 
 __all__ = ["MAX_SIZE", "PAGE", "SparseFile"]
 

@@ -12,10 +12,11 @@ from __future__ import annotations
 import stat as modes
 
 from fusewire.daemon.request import Request
-from fusewire.filesystems.inodes import Directory, Inode
-from fusewire.filesystems.xattrs import CAPABILITY
+from fusewire.daemon.values import SetAttributes
+from fusewire.filesystems.memory.inodes import Directory, Inode
+from fusewire.filesystems.memory.xattrs import CAPABILITY
 
-__all__ = ["kill_privileges", "new_owner"]
+__all__ = ["kill_as_asked", "kill_privileges", "new_owner"]
 
 
 def new_owner(request: Request, parent: Directory, mode: int) -> tuple[int, int, int]:
@@ -55,3 +56,15 @@ def kill_privileges(inode: Inode, suidgid: bool) -> None:
             inode.mode &= ~modes.S_ISGID
     if inode.xattrs is not None:
         inode.xattrs.discard(CAPABILITY)
+
+
+def kill_as_asked(inode: Inode, changes: SetAttributes) -> None:
+    """Take away privileges where a SETATTR means it: with a new owner, a new size, or no change at all.
+
+    The last is a chown(2) that keeps both owner and group, where Linux forgets to say `kill_suidgid`
+    (fs/fuse/dir.c, fuse_setattr), or a write to a file whose bits it wants gone.
+    """
+    owner_or_size = not (changes.uid is None and changes.gid is None and changes.size is None)
+    nothing = not owner_or_size and changes.mode is None and changes.atime_ns is None and changes.mtime_ns is None
+    if owner_or_size or nothing:
+        kill_privileges(inode, suidgid=nothing or changes.kill_suidgid)

@@ -26,12 +26,15 @@ from fusewire.daemon.values import Attributes
 from fusewire.errors import os_error
 
 __all__ = [
-    "AT_EMPTY_PATH",
+    "RENAME_EXCHANGE",
     "Stat",
+    "component",
     "fallocate",
     "filesystem_type",
+    "link_to",
     "name_to_handle_at",
     "open_by_handle_at",
+    "position",
     "renameat2",
     "setfsgid",
     "setfsuid",
@@ -70,6 +73,30 @@ def checked(result: int) -> int:
     if result < 0:
         raise os_error(ctypes.get_errno())
     return result
+
+
+# --- arguments
+
+MAX_OFFSET: Final = (1 << 63) - 1
+
+
+def component(name: str) -> str:
+    """Return a name that is one component of a path and leads downwards; EINVAL for any other."""
+    if "/" in name or name in ("", ".", ".."):
+        raise os_error(errno.EINVAL)
+    return name
+
+
+def link_to(fd: int) -> str:
+    """A path that Linux resolves to the very inode that `fd` is open on, a symlink itself included."""
+    return f"/proc/self/fd/{fd}"
+
+
+def position(value: int, code: int = errno.EINVAL) -> int:
+    """Return an offset or a size that fits into off_t; `code` if it does not."""
+    if value > MAX_OFFSET:
+        raise os_error(code)
+    return value
 
 
 # --- attributes
@@ -151,6 +178,8 @@ def utimensat(path: str, atime: tuple[int, int], mtime: tuple[int, int]) -> None
 
 
 # --- names and space
+
+RENAME_EXCHANGE: Final = 2
 
 _renameat2 = function("renameat2", c_int, c_char_p, c_int, c_char_p, c_uint)
 _fallocate = function("fallocate", c_int, c_int, c_int64, c_int64)

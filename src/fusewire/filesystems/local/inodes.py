@@ -34,12 +34,13 @@ import os
 import stat as modes
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Final, TypeAlias
 
 from fusewire.errors import os_error
-from fusewire.filesystems.descriptors import Descriptor, Descriptors
-from fusewire.filesystems.handles import FileHandles
-from fusewire.filesystems.syscalls import Stat, filesystem_type, statx
+from fusewire.filesystems.local.descriptors import Descriptor, Descriptors
+from fusewire.filesystems.local.handles import FileHandles
+from fusewire.filesystems.local.syscalls import Stat, filesystem_type, statx
 
 __all__ = ["ROOT", "Inodes", "Node"]
 
@@ -232,7 +233,7 @@ class Inodes:
         if self.handles is None or node.handle is None:
             return None
         try:
-            return self.handles.open(node.handle)
+            return self.with_room(partial(self.handles.open, node.handle))
         except OSError as error:
             if error.errno == errno.ESTALE:
                 with self._lock:
@@ -258,7 +259,7 @@ class Inodes:
 
     def _open_verified(self, dir_fd: int, name: str, node: Node) -> int:
         try:
-            fd = os.open(name, os.O_PATH | os.O_NOFOLLOW, dir_fd=dir_fd)
+            fd = self.with_room(lambda: os.open(name, os.O_PATH | os.O_NOFOLLOW, dir_fd=dir_fd))
         except (FileNotFoundError, NotADirectoryError):
             raise os_error(errno.ESTALE) from None
         if self._is(node, statx(fd, "")):
@@ -275,6 +276,16 @@ class Inodes:
         if fd is None:
             raise os_error(errno.ESTALE)
         return fd
+
+    def with_room(self, make: Callable[[], int]) -> int:
+        """Make a descriptor; if there are too many, without those that are kept for speed alone."""
+        try:
+            return make()
+        except OSError as error:
+            if error.errno not in (errno.EMFILE, errno.ENFILE):
+                raise
+        self.recent.shrink()
+        return make()
 
     # --- what we change ourselves
 

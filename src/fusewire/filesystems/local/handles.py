@@ -12,7 +12,7 @@ import errno
 import os
 
 from fusewire.errors import os_error
-from fusewire.filesystems.syscalls import name_to_handle_at, open_by_handle_at, statx
+from fusewire.filesystems.local.syscalls import name_to_handle_at, open_by_handle_at, statx
 
 __all__ = ["FileHandles", "usable_handles"]
 

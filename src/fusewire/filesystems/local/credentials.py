@@ -24,7 +24,7 @@ import threading
 from collections.abc import Iterator, Sequence
 
 from fusewire.daemon.request import Request
-from fusewire.filesystems.syscalls import setfsgid, setfsuid, setgroups, unshare_umask
+from fusewire.filesystems.local.syscalls import setfsgid, setfsuid, setgroups, unshare_umask
 
 __all__ = ["Credentials"]
 

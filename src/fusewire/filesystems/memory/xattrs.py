@@ -18,10 +18,11 @@ import os
 from typing import Final
 
 from fusewire.errors import os_error
-from fusewire.filesystems.budget import Budget
-from fusewire.filesystems.sparse import PAGE
+from fusewire.filesystems.memory.budget import Budget
+from fusewire.filesystems.memory.sparse import PAGE
+from fusewire.wire import Buffer
 
-__all__ = ["CAPABILITY", "NAME_MAX", "Xattrs"]
+__all__ = ["CAPABILITY", "Xattrs", "checked"]
 
 CAPABILITY: Final = "security.capability"
 NAMESPACES: Final = ("user.", "trusted.", "security.")
@@ -51,7 +52,7 @@ class Xattrs:
         """Return all names; those under `trusted.` only if `privileged`."""
         return [name for name in self._values if privileged or not name.startswith("trusted.")]
 
-    def set(self, name: str, value: bytes, flags: int) -> None:
+    def set(self, name: str, value: Buffer, flags: int) -> None:
         """Set a value, or change nothing.
 
         Raises:
@@ -66,7 +67,7 @@ class Xattrs:
             raise os_error(errno.ENODATA)
         if len(value) > VALUE_MAX:
             raise os_error(errno.E2BIG)
-        self._become({**self._values, name: value})
+        self._become({**self._values, name: bytes(value)})
 
     def remove(self, name: str) -> None:
         """Remove a value; ENODATA if there is none of that name."""

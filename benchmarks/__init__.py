@@ -1,0 +1,1 @@
+"""How fast a mount is, measured beside the same filesystem on other libraries."""

@@ -1,0 +1,80 @@
+"""Mounts whose daemon is dead: 'Transport endpoint is not connected'.
+
+They stay in the tree until somebody unmounts them. Whether a mount is dead, only a request can
+tell: an open with O_PATH succeeds on a corpse, and stat may be answered from the cache. So one
+statfs is sent, which the kernel never answers by itself: it fails at once if the connection is
+dead. If the daemon lives it answers, or it hangs, and we with it; so it is sent from a process
+that we can leave behind.
+
+The kernel lets nobody but the mount's owner send requests, root not excepted, unless the mount
+has `allow_other`; root sends it as that user.
+
+Source: fs/fuse/inode.c, fuse_statfs; fs/fuse/dir.c, fuse_allow_current_process.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from typing import Any, Final
+
+from fusewire.mounting.detach import detach
+from fusewire.mounting.table import MountInfo, covering, read_table
+
+__all__ = ["bury", "is_dead"]
+
+PATIENCE: Final = 2.0  # seconds for which a daemon that lives may take to answer
+PROBE: Final = "import os, sys\ntry: os.statvfs(sys.argv[1])\nexcept OSError as error: sys.exit(error.errno)"
+DEAD: Final = (errno.ENOTCONN, errno.ECONNABORTED)  # before, and while, the request was sent
+
+
+def is_dead(mount: MountInfo) -> bool:
+    """Tell whether a FUSE mount has lost its daemon. One that hangs is alive, and so is one that we cannot ask."""
+    try:
+        probe = subprocess.Popen(
+            [sys.executable, "-I", "-S", "-c", PROBE, mount.mountpoint],
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            **as_owner(mount),
+        )
+    except OSError:  # no Python that this user could run
+        return False
+    try:
+        return probe.wait(PATIENCE) in DEAD
+    except subprocess.TimeoutExpired:
+        leave(probe)
+        return False
+
+
+def as_owner(mount: MountInfo) -> dict[str, Any]:
+    """Return what makes `Popen` start a process as the mount's owner, if that is not who we are."""
+    uid, gid = mount.user_id, mount.group_id
+    if os.geteuid() != 0 or uid in (0, None):
+        return {}
+    return {"user": uid, "group": gid, "extra_groups": []}
+
+
+def leave(probe: subprocess.Popen[bytes]) -> None:
+    """End a process that hangs. If the daemon has read its request already, it lasts as long as that takes."""
+    probe.kill()
+    try:
+        probe.wait(PATIENCE)
+    except subprocess.TimeoutExpired:
+        probe.returncode = 0  # not ours any more: `Popen` would warn of it
+
+
+def bury(mountpoint: str) -> MountInfo | None:
+    """Detach dead mounts from an absolute path, one after the other; return the mount that shows then.
+
+    Raises:
+        OSError: EPERM: a dead one is another user's.
+    """
+    while mount := covering(read_table(), mountpoint):
+        if mount.mountpoint != mountpoint or not mount.is_fuse or not is_dead(mount):
+            return mount
+        detach(mountpoint, lazy=True)
+    return None

@@ -1,0 +1,169 @@
+"""fusermount3: the setuid program by which users who may not mount do it.
+
+It opens /dev/fuse, mounts, and passes the descriptor back over a socket whose number it finds
+in _FUSE_COMMFD. With `auto_unmount` it stays, holds the other end of that socket, and unmounts
+when ours is closed: so ours must live as long as the mount, and in no forked child.
+
+What it complains of goes to its standard error: a file in memory, which nobody needs to drain
+and which outlives neither of us.
+
+Source: libfuse's doc/fusermount3.1, lib/mount.c and util/fusermount.c.
+"""
+
+from __future__ import annotations
+
+import array
+import errno
+import os
+import shutil
+import socket
+import stat
+import subprocess
+from typing import Final
+
+from fusewire.mounting.device import user_name
+from fusewire.mounting.errors import UNMOUNTED, MountError, cannot_mount
+from fusewire.mounting.fork import close_in_children, no_fork
+from fusewire.mounting.options import OPTIONS, MountOptions, escape
+from fusewire.mounting.syscalls import MS_NODEV, MS_NOSUID
+
+__all__ = ["mount_by_helper", "unmount_by_helper"]
+
+HELPER: Final = "fusermount3"
+CONFIGURATION: Final = "/etc/fuse.conf"
+PATIENCE: Final = 20.0  # seconds for which it may take to mount or unmount
+INSTALL: Final = "Install it (apt-get install fuse3)"
+
+
+def find_helper() -> str | None:
+    """Return the path of the program. It may lie where an ordinary PATH does not lead."""
+    return shutil.which(HELPER, path=os.pathsep.join([os.environ.get("PATH", ""), "/bin", "/usr/bin", "/usr/local/bin"]))
+
+
+# --- mounting
+
+
+def mount_by_helper(
+    mountpoint: str, mode: int, options: MountOptions
+) -> tuple[int, socket.socket, subprocess.Popen[bytes]]:
+    """Mount; return the device's descriptor, our end of the socket, and the helper, which ends unless `auto_unmount`.
+
+    Args:
+        mode: st_mode of the mountpoint.
+
+    Raises:
+        MountError: it is not installed, or refuses.
+    """
+    program = find_helper()
+    if program is None:
+        why = f"you may not mount by yourself, and {HELPER} is not installed"
+        raise cannot_mount(mountpoint, errno.EPERM, f"{why}. {INSTALL}, run it with sudo, or {UNMOUNTED}")
+    refuse_early(mountpoint, mode, options)
+    ours, theirs = socket.socketpair()
+    with theirs, open(os.memfd_create(HELPER), "w+b") as complaints:
+        process = start(program, mountpoint, options, theirs.fileno(), complaints.fileno())
+        theirs.close()
+        fd = receive(ours)
+        if fd is not None:
+            close_in_children(ours.fileno())
+            return fd, ours, process
+        ours.close()
+        process.kill()  # it has ended, or takes too long
+        process.wait()
+        complaints.seek(0)
+        raise cannot_mount(mountpoint, errno.EPERM, f"{HELPER} refuses: {said(complaints.read())}")
+
+
+def start(program: str, mountpoint: str, options: MountOptions, sock: int, stderr: int) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [program, "-o", arguments(options), "--", mountpoint],
+        env={**os.environ, "LC_ALL": "C", "_FUSE_COMMFD": str(sock)},
+        pass_fds=[sock],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=stderr,
+        cwd="/",
+        start_new_session=True,  # Ctrl-C is for the daemon, which unmounts
+    )
+
+
+def arguments(options: MountOptions) -> str:
+    """Write options as the helper reads them: flags by name, and only what differs from its own defaults."""
+    facts = ("ro", "allow_other", "default_permissions", "auto_unmount")
+    words = [name for name in facts if getattr(options, name)]
+    words += [row.name for row in OPTIONS if row.on & options.flags & ~(MS_NOSUID | MS_NODEV)]
+    words += [f"fsname={escape(options.fsname)}"]
+    words += [f"subtype={escape(options.subtype)}"] if options.subtype else []
+    words += [f"max_read={options.max_read}"] if options.max_read else []
+    return ",".join(words)
+
+
+def receive(sock: socket.socket) -> int | None:
+    """Return the descriptor that the helper sends, None if it sends none in time."""
+    sock.settimeout(PATIENCE)
+    try:
+        sock.recv(1, socket.MSG_PEEK)  # wait here, and not while nobody may fork
+        with no_fork:
+            _, control, _, _ = sock.recvmsg(1, socket.CMSG_SPACE(4), socket.MSG_CMSG_CLOEXEC)
+            fds = array.array("i", b"".join(data for *_, data in control))
+            for fd in fds:
+                close_in_children(fd)
+    except OSError:
+        return None
+    sock.settimeout(None)
+    return fds[0] if fds else None
+
+
+def refuse_early(mountpoint: str, mode: int, options: MountOptions) -> None:
+    """Refuse what the helper would refuse, or quietly not do, with a cure."""
+    if options.allow_other and not users_may_allow_other():
+        why = f"allow_other needs a line 'user_allow_other' in {CONFIGURATION}, which is not there"
+        cure = "Add it as root, run it with sudo, or leave allow_other away"
+        raise cannot_mount(mountpoint, errno.EPERM, f"{why}. {cure}")
+    if ~options.flags & (MS_NOSUID | MS_NODEV):
+        raise cannot_mount(mountpoint, errno.EPERM, "the options suid and dev are for root. Leave them away, or use sudo")
+    if not os.access(mountpoint, os.W_OK):
+        owner = user_name(os.stat(mountpoint).st_uid)
+        why = f"you may not write to it (mode {stat.S_IMODE(mode):04o}, owner {owner})"
+        raise cannot_mount(mountpoint, errno.EACCES, f"{why}. Mount on a directory of your own, or run it with sudo")
+
+
+def users_may_allow_other() -> bool:
+    try:
+        with open(CONFIGURATION, "rb") as file:
+            return any(line.strip() == b"user_allow_other" for line in file)
+    except OSError:
+        return False
+
+
+# --- unmounting
+
+
+def unmount_by_helper(mountpoint: str, lazy: bool) -> None:
+    """Unmount what this user has mounted.
+
+    Raises:
+        OSError: EBUSY if it is in use; EPERM if it is another user's, or the helper is not installed.
+    """
+    program = find_helper()
+    if program is None:
+        raise OSError(errno.EPERM, f"you may not unmount by yourself, and {HELPER} is not installed. {INSTALL}")
+    command = [program, "-u", *(["-z"] if lazy else []), "--", mountpoint]
+    environment = {**os.environ, "LC_ALL": "C"}
+    done = subprocess.run(
+        command, env=environment, cwd="/", capture_output=True, stdin=subprocess.DEVNULL, check=False, timeout=PATIENCE
+    )
+    if done.returncode:
+        raise OSError(code_of(done.stderr), f"{HELPER} refuses: {said(done.stderr)}")
+
+
+def code_of(complaint: bytes) -> int:
+    """Return the errno whose text ends what the helper says; it says none for a mount of another user."""
+    text = said(complaint)
+    return next((code for code in (errno.EBUSY, errno.EINVAL) if text.endswith(os.strerror(code))), errno.EPERM)
+
+
+def said(complaint: bytes) -> str:
+    """Return the helper's words without its name, in one line."""
+    lines = complaint.decode(errors="replace").strip().splitlines()
+    return "; ".join(line.removeprefix(f"{HELPER}: ") for line in lines) or "it does not say why"

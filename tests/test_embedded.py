@@ -1,0 +1,98 @@
+"""Both ends in one process: mounting, serving, and what a method may do."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+
+import pytest
+
+from fusewire.daemon.filesystem import Filesystem
+from fusewire.daemon.request import Request, current_request
+from fusewire.daemon.session import Session
+from fusewire.daemon.values import Entry
+from fusewire.embedded import daemon, mount, serve
+from fusewire.kernel.profile import LINUX, PROFILES, Profile
+from fusewire.kernel.syscalls import fuse_lookup
+from fusewire.kernel.tasks import Task, run, step
+from kernel_end import errno_of
+
+
+class Recorder(Filesystem):
+    """Notes when it begins and ends."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def init(self) -> None:
+        self.said.append("init")
+
+    def destroy(self) -> None:
+        self.said.append("destroy")
+
+
+@pytest.mark.parametrize("profile", PROFILES.values(), ids=PROFILES)
+def test_mount_returns_once_init_is_answered(profile: Profile) -> None:
+    filesystem = Recorder()
+    session = Session(filesystem)
+    _, root = mount(session, profile)
+    assert filesystem.said == ["init"]
+    assert root.connection.initialized
+    assert session.agreement is not None
+    assert root.connection.settings.max_write == session.agreement.max_write
+
+
+def test_the_daemon_ends_with_the_mount_and_its_filesystem_is_told() -> None:
+    filesystem = Recorder()
+    session = Session(filesystem)
+    device, root = mount(session)
+    serving = [Task(name, serve(device, session)) for name in ("first", "second")]
+    run(serving)
+    root.connection.abort()
+    assert run(serving) == {}
+    assert [task.result for task in serving] == [None, None]
+    assert filesystem.said == ["init", "destroy"]
+
+
+def served(filesystem: Filesystem) -> Task:
+    """Mount `filesystem`, look a name up, unmount; return the task that looked it up."""
+    session = Session(filesystem)
+    device, root = mount(session, LINUX)
+    looking, serving = Task("ls", fuse_lookup(root, "file")), Task("daemon", daemon(device, session))
+    run([looking, serving])
+    root.connection.abort()
+    run([serving])
+    assert serving.result is None
+    return looking
+
+
+def test_an_async_method_may_wait_for_the_kernels_end() -> None:
+    class Waits(Filesystem):
+        async def lookup(self, request: Request, parent: int, name: str) -> Entry:
+            await step("a step of its own")
+            assert current_request() is request
+            raise FileNotFoundError(errno.ENOENT, "none")
+
+    assert errno_of(served(Waits())) == errno.ENOENT
+
+
+def test_a_method_that_awaits_asyncio_fails_alone(caplog: pytest.LogCaptureFixture) -> None:
+    class Sleeps(Filesystem):
+        async def lookup(self, request: Request, parent: int, name: str) -> Entry:
+            await loop.create_future()
+            raise AssertionError("not reached")
+
+    loop = asyncio.new_event_loop()
+    with caplog.at_level(logging.CRITICAL, "fusewire"):
+        assert errno_of(served(Sleeps())) == errno.EIO
+    loop.close()
+
+
+def test_a_mistake_in_a_method_is_its_callers_eio_and_the_daemon_lives_on(caplog: pytest.LogCaptureFixture) -> None:
+    class Mistaken(Filesystem):
+        def lookup(self, request: Request, parent: int, name: str) -> Entry:
+            raise ZeroDivisionError
+
+    with caplog.at_level(logging.CRITICAL, "fusewire"):
+        assert errno_of(served(Mistaken())) == errno.EIO
