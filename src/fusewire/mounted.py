@@ -20,7 +20,6 @@ import logging
 import signal
 import sys
 import threading
-import time
 import weakref
 from collections.abc import Callable
 from dataclasses import replace
@@ -171,14 +170,18 @@ class Mount:
         Raises:
             MountError: EBUSY, naming who holds it.
         """
-        if not self.ended:
+        if self.server is None or not self.server.ending:
             mounting.unmount(self.mountpoint, lazy=lazy)
 
     def abort(self) -> None:
         """End the connection as it is: whoever waits for an answer gets ECONNABORTED. Idempotent."""
-        if not self.ended:
+        if self.server is not None and self.server.ending:
+            return  # its number may be another's by now
+        try:
             mounting.abort(self.connection)
-            self._detach()
+        except OSError as error:
+            logger.warning("%s", error)
+        self._detach()
 
     def _detach(self) -> None:
         try:
@@ -186,17 +189,21 @@ class Mount:
         except MountError as error:
             logger.debug("%s", error)  # somebody was faster
 
-    def _leave(self) -> bool:
-        """Unmount, or detach if it is busy; return whether its end is near."""
+    def leave(self) -> MountError | None:
+        """Unmount; if it is busy, detach it, and return the error that says who holds it."""
         try:
             self.unmount()
         except MountError as error:
             if self.ended:
-                return True
-            logger.warning("%s. It is detached, and served for %g seconds more", error, LINGER)
+                return None
             self._detach()
-            return False
-        return True
+            return error
+        return None
+
+    def _leave_with(self) -> None:
+        busy = self.leave()
+        if busy is not None:
+            logger.warning("%s. It is detached, and served for %g seconds more", busy, LINGER)
 
     def __enter__(self) -> Self:
         return self.start()
@@ -206,7 +213,7 @@ class Mount:
     ) -> None:
         assert isinstance(self.server, ThreadServer)
         if not self.ended:
-            self._leave()
+            self._leave_with()
             if not self.server.wait(LINGER):
                 self.abort()
         self.server.wait()
@@ -221,7 +228,7 @@ class Mount:
     ) -> None:
         assert isinstance(self.server, AsyncServer)
         if not self.ended:
-            await asyncio.to_thread(self._leave)
+            await asyncio.to_thread(self._leave_with)
             try:
                 await asyncio.wait_for(self.server.ended.wait(), LINGER)
             except TimeoutError:
@@ -328,9 +335,10 @@ def _serve_until_over(mounted: Mount, happened: SimpleQueue[int]) -> None:
         if signalled:
             print(f"fusewire: aborting {mounted.mountpoint}", file=sys.stderr)
             mounted.abort()
-        elif not mounted._leave_or_linger():
+        elif busy := mounted.leave():
+            print(f"fusewire: {busy}", file=sys.stderr)
             print(
-                f"fusewire: {mounted.mountpoint} is detached and served until its last file is closed;"
+                f"fusewire: {mounted.mountpoint} is detached, and served until its last file is closed;"
                 " signal again to abort it",
                 file=sys.stderr,
             )
@@ -343,4 +351,3 @@ def _detach_what_is_left() -> None:
     for mounted in list(_open_mounts):
         if not mounted.ended:
             mounted._detach()
-            time.sleep(0)

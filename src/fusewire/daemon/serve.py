@@ -57,6 +57,7 @@ class Server:
         self.session = session
         self.device = device
         self.failed = failed
+        self.ending = False  # the device has said that the connection is gone
 
     def run(self, call: Call, device: Device) -> Coroutine[Any, Any, Any] | None:
         """Run a method and answer; return the coroutine that it returned, if that is still to be awaited."""
@@ -128,7 +129,6 @@ class ThreadServer(Server):
         self.backlog: deque[tuple[Call, Device]] = deque()
         self.loop: LoopThread | None = None
         self.lock = threading.Lock()  # of the three above
-        self.ending = False
 
     def start(self) -> None:
         """Answer INIT on this thread, then start the others.
@@ -284,6 +284,7 @@ class AsyncServer(Server):
         task.add_done_callback(self.tasks.discard)
 
     async def _end(self) -> None:
+        self.ending = True
         self.interrupt_all()
         others = self.tasks - {asyncio.current_task()}
         if others:

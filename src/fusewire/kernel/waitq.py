@@ -76,7 +76,7 @@ class WaitQueue:
 
     def wake(self, count: int = 1) -> None:
         """Let the first `count` sleepers test their conditions again. Never sleeps."""
-        woken, self.sleepers = self.sleepers[-count:], self.sleepers[:-count]
+        woken, self.sleepers = self.sleepers[:count], self.sleepers[count:]
         note(self.on_wake, self.name, tuple(task.name for task in woken), self.on_woken)
 
     def wake_all(self) -> None:

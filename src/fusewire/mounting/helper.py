@@ -37,7 +37,9 @@ INSTALL: Final = "Install it (apt-get install fuse3)"
 
 def find_helper() -> str | None:
     """Return the path of the program. It may lie where an ordinary PATH does not lead."""
-    return shutil.which(HELPER, path=os.pathsep.join([os.environ.get("PATH", ""), "/bin", "/usr/bin", "/usr/local/bin"]))
+    return shutil.which(
+        HELPER, path=os.pathsep.join([os.environ.get("PATH", ""), "/bin", "/usr/bin", "/usr/local/bin"])
+    )
 
 
 # --- mounting
@@ -121,7 +123,9 @@ def refuse_early(mountpoint: str, mode: int, options: MountOptions) -> None:
         cure = "Add it as root, run it with sudo, or leave allow_other away"
         raise cannot_mount(mountpoint, errno.EPERM, f"{why}. {cure}")
     if ~options.flags & (MS_NOSUID | MS_NODEV):
-        raise cannot_mount(mountpoint, errno.EPERM, "the options suid and dev are for root. Leave them away, or use sudo")
+        raise cannot_mount(
+            mountpoint, errno.EPERM, "the options suid and dev are for root. Leave them away, or use sudo"
+        )
     if not os.access(mountpoint, os.W_OK):
         owner = user_name(os.stat(mountpoint).st_uid)
         why = f"you may not write to it (mode {stat.S_IMODE(mode):04o}, owner {owner})"

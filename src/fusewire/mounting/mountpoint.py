@@ -10,12 +10,11 @@ FUSE mount is reached through that mount's daemon, like any path.)
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import stat
-from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Self
 
 from fusewire.mounting.corpses import bury
 from fusewire.mounting.errors import MountError, cannot_mount
@@ -25,9 +24,9 @@ from fusewire.mounting.table import MountInfo, lies_in, mount_id_of, read_table
 __all__ = ["Mountpoint", "free_mountpoint", "look_up"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Mountpoint:
-    """A path that exists. `fd` is open with O_PATH."""
+    """A place in the tree, held until the end of a `with`. `fd` is open with O_PATH."""
 
     fd: int
     path: str  # absolute, without symlinks
@@ -37,10 +36,20 @@ class Mountpoint:
     def is_fuse_root(self) -> bool:
         return self.mount is not None and self.mount.is_fuse and self.mount.mountpoint == self.path
 
+    @property
+    def mode(self) -> int:
+        """Its st_mode. If it lies in a FUSE mount, that mount's daemon is asked."""
+        return os.fstat(self.fd).st_mode
 
-@contextlib.contextmanager
-def look_up(path: str) -> Iterator[Mountpoint]:
-    """Follow a path, to a mount's root at most.
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self.fd)
+
+
+def look_up(path: str) -> Mountpoint:
+    """Follow a path, through symlinks, and no further than to the root of a mount.
 
     Raises:
         OSError: ENOENT, ENOTDIR, EACCES, ELOOP; ENOTCONN if it lies inside a dead mount.
@@ -49,38 +58,40 @@ def look_up(path: str) -> Iterator[Mountpoint]:
     try:
         mount_id = mount_id_of(fd)
         mount = next((mount for mount in read_table() if mount.mount_id == mount_id), None)
-        yield Mountpoint(fd, os.readlink(f"/proc/thread-self/fd/{fd}"), mount)
-    finally:
+        return Mountpoint(fd, os.readlink(f"/proc/thread-self/fd/{fd}"), mount)
+    except BaseException:
         os.close(fd)
+        raise
 
 
-@contextlib.contextmanager
-def free_mountpoint(path: str) -> Iterator[tuple[Mountpoint, int]]:
-    """Find a place where nothing of FUSE is mounted, but what lies under it; return it with its st_mode.
-
-    A dead mount there is unmounted. Only the type bits of the mode are sure to be right.
+def free_mountpoint(path: str) -> Mountpoint:
+    """Find a place to mount on, and unmount what is dead there.
 
     Raises:
         MountError: there is no such place, or it is neither a directory nor a regular file, or is taken.
     """
     try:
         clear(path)
-        with look_up(path) as point:
-            mode = os.fstat(point.fd).st_mode
-            if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
-                raise cannot_mount(path, errno.ENOTDIR, "it is neither a directory nor a regular file")
-            yield point, mode
+        point = look_up(path)
     except MountError:
         raise
     except OSError as error:
         raise unusable(path, error) from error
+    if not stat.S_ISDIR(point.mode) and not stat.S_ISREG(point.mode):
+        os.close(point.fd)
+        raise cannot_mount(path, errno.ENOTDIR, "it is neither a directory nor a regular file")
+    return point
 
 
 def clear(path: str) -> None:
     with look_up(path) as point:
         if not point.is_fuse_root:
             return
-    mount = bury(point.path)
+    try:
+        mount = bury(point.path)
+    except OSError as error:
+        why = f"a mount whose daemon is dead is in the way, and not yours. Remove it: sudo umount {point.path}"
+        raise cannot_mount(path, error.errno or errno.EPERM, why) from error
     if mount is not None and mount.is_fuse and mount.mountpoint == point.path:
         raise taken(mount)
 

@@ -86,8 +86,9 @@ def a_fifo_carries_bytes(t: Tester) -> None:
 @case("mknod", needs="root")
 def nodes_act(t: Tester) -> None:
     t.root.mknod("null", stat.S_IFCHR | 0o666, 1, 3)
-    fd = t.works(t.root.open, "null", os.O_RDWR)
-    if fd is None:
+    try:
+        fd = t.root.open("null", os.O_RDWR)
+    except PermissionError:
         t.skip("mounted with nodev")
     t.equal("what is read from /dev/null", t.root.read(fd, 10), b"")
     t.equal("written to /dev/null", t.root.write(fd, b"abc"), 3)

@@ -140,7 +140,7 @@ class LocalFiles(Filesystem):
             syscalls.fallocate(fd, mode, position(offset), position(length))
 
     def lseek(self, request: Request, nodeid: int, fh: int, offset: int, whence: int) -> int:
-        return os.lseek(self._opened.fd(fh), position(offset), whence)
+        return os.lseek(self._opened.fd(fh), position(offset, errno.ENXIO), whence)
 
     def copy_file_range(
         self,

@@ -74,9 +74,10 @@ class SparseFile:
             if not taken:
                 break
             done += taken
-        if len(data) and not done:
+        if done:
+            self.size = max(self.size, offset + done)
+        elif len(data):
             raise os_error(errno.ENOSPC)
-        self.size = max(self.size, offset + done)
         return done
 
     def truncate(self, size: int) -> None:

@@ -1,0 +1,139 @@
+"""Mount: from a path and options to a descriptor of /dev/fuse from which INIT can be read.
+
+    1. the mountpoint is found, and cleared of a dead mount   mountpoint.py
+    2. /dev/fuse is opened                                    device.py
+    3. mount(2): root may, and so may everybody in a user namespace of his own
+    4. or fusermount3, which may where we may not             helper.py
+
+The mount is there when `mount` returns, but answers only when its device is served. Whoever
+touches it before that waits, this process too; nothing here does.
+
+Source: fs/fuse/inode.c, fuse_parse_param and fuse_fill_super.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from dataclasses import dataclass
+from typing import Literal
+
+from fusewire.mounting import syscalls
+from fusewire.mounting.device import close_device, open_device, refused
+from fusewire.mounting.errors import CONTAINER, UNMOUNTED, MountError, cannot_mount, not_permitted
+from fusewire.mounting.fusectl import connection_of_fd
+from fusewire.mounting.guard import Guard, HelperGuard, OwnGuard
+from fusewire.mounting.helper import mount_by_helper
+from fusewire.mounting.mountpoint import Mountpoint, free_mountpoint
+from fusewire.mounting.options import MountOptions
+from fusewire.mounting.table import covering, read_table
+
+__all__ = ["Mounted", "mount"]
+
+
+@dataclass(slots=True)
+class Mounted:
+    """A mount that has just been made.
+
+    `fd` belongs to the caller now, who closes it with `close_device`. With `auto_unmount` a
+    guard waits for the end of this process; when the mount is over, `close` sends it home.
+    """
+
+    fd: int  # of /dev/fuse, closed at exec and in forked children
+    mountpoint: str  # absolute, without symlinks
+    connection: int  # its number in /sys/fs/fuse/connections
+    via: Literal["mount", "fusermount3"]
+    guard: Guard | None = None
+
+    def close(self) -> None:
+        """End what `auto_unmount` keeps running; a mount that is dead by now is unmounted. Idempotent.
+
+        Call it when the descriptor is closed: the guard asks the mount whether it is dead.
+        """
+        guard, self.guard = self.guard, None
+        if guard is not None:
+            guard.release()
+
+
+def mount(mountpoint: str | os.PathLike[str], options: MountOptions | None = None) -> Mounted:
+    """Mount on a directory, or a regular file, and return the device. The caller serves it.
+
+    A mount there whose daemon is dead is unmounted first.
+
+    Raises:
+        MountError: with cause and cure in its text. EBUSY: there is a FUSE mount that lives;
+            ENOENT, ENOTDIR, EACCES: of the mountpoint, or /dev/fuse; EPERM: this user may not.
+    """
+    options = MountOptions() if options is None else options
+    with free_mountpoint(os.path.abspath(mountpoint)) as point:
+        guard = OwnGuard(point.path) if options.auto_unmount else None
+        try:
+            return attach(point, options, guard)
+        except BaseException:
+            if guard is not None:
+                guard.release()
+            raise
+
+
+def attach(point: Mountpoint, options: MountOptions, guard: OwnGuard | None) -> Mounted:
+    try:
+        fd = open_device()
+    except OSError as error:
+        raise refused(point.path, error) from error
+    try:
+        attach_directly(point, options, fd)
+        if guard is not None:
+            guard.wait_ready()
+        return Mounted(fd, point.path, connection_of(fd, point.path), "mount", guard)
+    except OSError as error:
+        close_device(fd)
+        if os.geteuid() == 0 or not not_permitted(error):
+            raise explain(point.path, error) from error
+    if guard is not None:
+        guard.release()  # fusermount3 has one of its own
+    return attach_by_helper(point, options)
+
+
+def attach_directly(point: Mountpoint, options: MountOptions, fd: int) -> None:
+    data = f"fd={fd},rootmode={stat.S_IFMT(point.mode):o},user_id={os.geteuid()},group_id={os.getegid()}"
+    data += ",allow_other" if options.allow_other else ""
+    data += ",default_permissions" if options.default_permissions else ""
+    data += f",max_read={options.max_read}" if options.max_read else ""
+    fstype = f"fuse.{options.subtype}" if options.subtype else "fuse"
+    syscalls.mount(options.fsname, f"/proc/thread-self/fd/{point.fd}", fstype, options.mount_flags, data)
+
+
+def attach_by_helper(point: Mountpoint, options: MountOptions) -> Mounted:
+    fd, sock, process = mount_by_helper(point.path, point.mode, options)
+    guard = HelperGuard(sock, process)
+    if not options.auto_unmount:
+        guard.release()
+    kept = guard if options.auto_unmount else None
+    return Mounted(fd, point.path, connection_of(fd, point.path), "fusermount3", kept)
+
+
+def connection_of(fd: int, path: str) -> int:
+    """Return the connection that a device serves: the kernel tells since 6.18, and before it the table of mounts."""
+    connection = connection_of_fd(fd)
+    if connection is None:
+        mount = covering(read_table(), path)
+        assert mount is not None
+        connection = mount.connection
+    return connection
+
+
+def explain(mountpoint: str, error: OSError) -> OSError:
+    """Say why mount(2) refused."""
+    if isinstance(error, MountError):
+        return error
+    code = error.errno or errno.EIO
+    if not_permitted(error):
+        why = f"this process may not mount, though it is root: it lacks CAP_SYS_ADMIN. If this is a container, {CONTAINER}"
+        return cannot_mount(mountpoint, code, f"{why}, or {UNMOUNTED}")
+    why = {
+        errno.ENODEV: "the kernel has no FUSE. Load it with: sudo modprobe fuse",
+        errno.ENOSPC: "this mount namespace is full: see /proc/sys/fs/mount-max",
+        errno.EINVAL: "mount(2) says EINVAL. The kernel's log may say which option it refuses: sudo dmesg",
+    }
+    return cannot_mount(mountpoint, code, why.get(code, f"mount(2) says: {error.strerror}"))
