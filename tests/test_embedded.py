@@ -10,12 +10,13 @@ import pytest
 
 from fusewire.daemon.filesystem import Filesystem
 from fusewire.daemon.request import Request, current_request
-from fusewire.daemon.session import Session
+from fusewire.daemon.session import Buffers, Session
 from fusewire.daemon.values import Entry
 from fusewire.embedded import daemon, mount, serve
-from fusewire.kernel.profile import LINUX, PROFILES, Profile
+from fusewire.kernel.profile import LINUX, PROFILES, SEED2005, Profile
 from fusewire.kernel.syscalls import fuse_lookup
-from fusewire.kernel.tasks import Task, run, step
+from fusewire.kernel.tasks import Task, close, run, step
+from fusewire.wire import Buffer, InHeader, encode_error
 from kernel_end import errno_of
 
 
@@ -41,6 +42,41 @@ def test_mount_returns_once_init_is_answered(profile: Profile) -> None:
     assert root.connection.initialized
     assert session.agreement is not None
     assert root.connection.settings.max_write == session.agreement.max_write
+
+
+def test_a_filesystem_that_cannot_begin_is_not_mounted() -> None:
+    class Hopeless(Filesystem):
+        def init(self) -> None:
+            raise PermissionError(errno.EACCES, "no")
+
+    with pytest.raises(PermissionError):
+        mount(Session(Hopeless()))
+
+
+def test_a_session_that_refuses_the_kernels_end_is_not_mounted() -> None:
+    class Refuses(Session):
+        def receive(self, buffer: Buffer) -> Buffers:
+            return (encode_error(InHeader.unpack_from(buffer).unique, errno.EPROTO),)
+
+    with pytest.raises(ConnectionRefusedError):
+        mount(Refuses(Filesystem()))
+
+
+def test_a_reply_that_comes_too_late_does_not_end_the_daemon() -> None:
+    class Dawdles(Filesystem):
+        async def lookup(self, request: Request, parent: int, name: str) -> Entry:
+            callers.pop().kill()
+            await step("meanwhile the caller goes")
+            raise FileNotFoundError(errno.ENOENT, "none")
+
+    session = Session(Dawdles())
+    device, root = mount(session, SEED2005)
+    looking, serving = Task("ls", fuse_lookup(root, "file")), Task("daemon", daemon(device, session))
+    callers = [looking]
+    run([looking, serving], watch=lambda task, event: None)
+    assert errno_of(looking) == errno.EINTR
+    assert serving.asleep_on is root.connection.waitq
+    close([serving])
 
 
 def test_the_daemon_ends_with_the_mount_and_its_filesystem_is_told() -> None:

@@ -314,7 +314,7 @@ def run(
     before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
         mounted.start()
-        threading.Thread(target=lambda: (_wait_quietly(mounted), happened.put(0)), daemon=True).start()
+        threading.Thread(target=_tell_the_end, args=(mounted, happened), name="fusewire-end", daemon=True).start()
         if ready is not None:
             ready(mounted)
         _serve_until_over(mounted, happened)
@@ -324,9 +324,10 @@ def run(
             signal.signal(number, handler)
 
 
-def _wait_quietly(mounted: Mount) -> None:
+def _tell_the_end(mounted: Mount, happened: SimpleQueue[int]) -> None:
     assert isinstance(mounted.server, ThreadServer)
     mounted.server.wait()
+    happened.put(0)
 
 
 def _serve_until_over(mounted: Mount, happened: SimpleQueue[int]) -> None:

@@ -14,7 +14,7 @@ from fusewire.kernel.init import Settings
 from fusewire.kernel.profile import LINUX, SEED2005, Profile
 from fusewire.kernel.request import Request, Stage
 from fusewire.kernel.tasks import Task, run
-from fusewire.wire import encode_error, encode_reply
+from fusewire.wire import decode_request, encode_error, encode_reply
 from kernel_end import Bench, bench, errno_of
 
 
@@ -217,6 +217,16 @@ def test_a_daemon_that_knows_no_interrupt_is_sent_no_more(linux: Bench) -> None:
     assert errno_of(first) is None
 
 
+def test_a_daemon_that_knows_no_interrupt_leaves_a_signal_nothing_to_do(linux: Bench) -> None:
+    linux.connection.no_interrupt = True
+    rm, heard = linux.unlink(), list[str]()
+    rm.interrupt()
+    run([rm], watch=lambda task, event: heard.append(event.text))
+    assert "[interrupted by signal]" not in heard
+    assert linux.read().operation.name == "UNLINK"
+    assert not linux.connection.interrupts
+
+
 class Race:
     """A sender and a reader, stopped at the reader's step of this text."""
 
@@ -248,6 +258,25 @@ def test_a_kill_during_the_copy_is_told_to_the_daemon_once(linux: Bench, text: s
     assert linux.read().operation.name == "INTERRUPT"
     assert not linux.connection.interrupts
     assert not race.sender.finished
+
+
+def test_an_interrupt_that_is_read_before_its_requests_reader_goes_on_is_not_sent_again(linux: Bench) -> None:
+    rm, quick = linux.unlink(), Task("quick", linux.device.read(1 << 17))
+    slow = Task("slow", linux.device.read(1 << 17))
+
+    def choose(ready: Sequence[Task]) -> Task:
+        first = [rm, quick, slow] if rm.signal else [slow]
+        return next(task for task in first if task in ready)
+
+    def watch(task: Task, event: Event) -> None:
+        if (task, event.text) == (slow, "[add req to fc->processing]"):
+            rm.kill()
+
+    run([slow, rm, quick], choose, watch)
+    assert isinstance(quick.result, bytes)
+    assert decode_request(quick.result).operation.name == "INTERRUPT"
+    assert slow.finished
+    assert not linux.connection.interrupts
 
 
 @pytest.mark.parametrize("text", ["[copy req to read buffer]", "[add req to fc->processing]"])

@@ -83,6 +83,7 @@ HARMLESS: dict[str, Wrong] = {  # the writer is refused, the sender waits on
     "says more than came": lambda unique: out(unique, length=17),
     "says less than came": lambda unique: out(unique, payload=b"x", length=16),
     "a notification": lambda unique: encode_notification("INC_EPOCH"),
+    "a notification of nothing": lambda unique: out(0),
     "a positive error": lambda unique: out(unique, 2),
     "an error beyond errnos": lambda unique: out(unique, -1000),
 }
@@ -168,6 +169,13 @@ def test_eagain_has_the_interrupt_sent_again(linux: Bench) -> None:
         linux.write(encode_error(unique | 1, errno.EAGAIN))
         assert linux.read().header.unique == unique | 1
     assert not linux.connection.readable
+
+
+def test_eagain_said_twice_has_it_sent_again_once(linux: Bench) -> None:
+    unique = interrupted(linux)
+    for _ in range(2):
+        linux.write(encode_error(unique | 1, errno.EAGAIN))
+    assert linux.connection.statistics().interrupts == 1
 
 
 def test_eagain_to_an_interrupt_that_was_never_sent_is_refused(linux: Bench) -> None:

@@ -63,6 +63,21 @@ def test_a_task_that_is_closed_cleans_up() -> None:
     assert said == ["tidy"]
 
 
+def test_a_task_that_is_closed_finds_its_context_variables() -> None:
+    variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable")
+
+    async def sets() -> None:
+        token = variable.set("mine")
+        try:
+            await forever(WaitQueue("queue"))
+        finally:
+            variable.reset(token)  # ValueError in any other context
+
+    task = Task("task", sets())
+    run([task])
+    close([task])
+
+
 def test_a_result_is_what_the_task_returned_or_the_error_it_raised() -> None:
     async def returns() -> int:
         return 7

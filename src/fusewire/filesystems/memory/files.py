@@ -72,7 +72,7 @@ class Files(Filesystem):
         count = file.content.write(offset, data)
         if count:
             file.modified(time_ns())
-            kill_privileges(file, suidgid=bool(request.body.write_flags & KILL_SUIDGID))
+            kill_privileges(request, file, suidgid=bool(request.body.write_flags & KILL_SUIDGID))
         return count
 
     def _resize(self, file: RegularFile, size: int, now_ns: int, always: bool) -> None:
@@ -99,7 +99,7 @@ class Files(Filesystem):
         if not keep_size:
             file.content.size = max(file.content.size, end)
         file.modified(time_ns())
-        kill_privileges(file, suidgid=False)
+        kill_privileges(request, file, suidgid=False)
 
     def lseek(self, request: Request, nodeid: int, fh: int, offset: int, whence: int) -> int:
         content = self._tree.file(nodeid).content
@@ -134,7 +134,7 @@ class Files(Filesystem):
         source.accessed(time_ns())
         if count:
             target.modified(time_ns())
-            kill_privileges(target, suidgid=False)
+            kill_privileges(request, target, suidgid=False)
         return count
 
 

@@ -208,7 +208,7 @@ class Memory(Files):
         if changes.size is not None:
             self._resize(self._tree.file(nodeid), changes.size, now, always=changes.fh is not None)
         inode.become(changes, now)
-        kill_as_asked(inode, changes)
+        kill_as_asked(request, inode, changes)
         return inode.attributes()
 
     def statfs(self, request: Request, nodeid: int) -> StatFs:

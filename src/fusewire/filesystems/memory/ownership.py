@@ -29,14 +29,9 @@ def new_owner(request: Request, parent: Directory, mode: int) -> tuple[int, int,
         return mode, request.uid, request.gid
     if modes.S_ISDIR(mode):
         mode |= modes.S_ISGID
-    elif lends_group(mode) and not is_member(request, parent.gid):
+    elif mode & modes.S_ISGID and mode & modes.S_IXGRP and not is_member(request, parent.gid):
         mode &= ~modes.S_ISGID
     return mode, request.uid, parent.gid
-
-
-def lends_group(mode: int) -> bool:
-    """Running the file gives its group. Without S_IXGRP the bit once meant mandatory locking, and is harmless."""
-    return mode & (modes.S_ISGID | modes.S_IXGRP) == modes.S_ISGID | modes.S_IXGRP
 
 
 def is_member(request: Request, gid: int) -> bool:
@@ -44,27 +39,28 @@ def is_member(request: Request, gid: int) -> bool:
     return request.uid == 0 or request.gid == gid or gid in request.groups
 
 
-def kill_privileges(inode: Inode, suidgid: bool) -> None:
-    """Take from a file, as its content or owner changes, what running it would give: capabilities always.
+def kill_privileges(request: Request, inode: Inode, suidgid: bool) -> None:
+    """Take from a file, as the caller changes its content or owner, what running it would give.
 
-    With `suidgid` also set-user-id and set-group-id: the kernel says so, for it alone knows whether
-    the caller may keep them (CAP_FSETID).
+    Capabilities always. With `suidgid` also set-user-id and set-group-id: the kernel says so, for
+    it alone knows whether the caller may keep them (CAP_FSETID). Of a group that may not run it, the
+    bit stays if the caller is one of them: it once meant mandatory locking.
     """
     if suidgid and not modes.S_ISDIR(inode.mode):
         inode.mode &= ~modes.S_ISUID
-        if lends_group(inode.mode):
+        if inode.mode & modes.S_ISGID and (inode.mode & modes.S_IXGRP or not is_member(request, inode.gid)):
             inode.mode &= ~modes.S_ISGID
     if inode.xattrs is not None:
         inode.xattrs.discard(CAPABILITY)
 
 
-def kill_as_asked(inode: Inode, changes: SetAttributes) -> None:
+def kill_as_asked(request: Request, inode: Inode, changes: SetAttributes) -> None:
     """Take away privileges where a SETATTR means it: with a new owner, a new size, or no change at all.
 
-    The last is a chown(2) that keeps both owner and group, where Linux forgets to say `kill_suidgid`
+    The last is a chown(2) that keeps both owner and group, where Linux does not say `kill_suidgid`
     (fs/fuse/dir.c, fuse_setattr), or a write to a file whose bits it wants gone.
     """
     owner_or_size = not (changes.uid is None and changes.gid is None and changes.size is None)
     nothing = not owner_or_size and changes.mode is None and changes.atime_ns is None and changes.mtime_ns is None
     if owner_or_size or nothing:
-        kill_privileges(inode, suidgid=nothing or changes.kill_suidgid)
+        kill_privileges(request, inode, suidgid=nothing or changes.kill_suidgid)
