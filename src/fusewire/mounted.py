@@ -72,7 +72,7 @@ class Mount:
             MountError: with a sentence that names the cause and the cure.
         """
         session, device = self._attach()
-        server = ThreadServer(session, device, self.threads, self._failed if self.strict else None)
+        server = ThreadServer(session, device, self.threads, self._failed if self.strict else None, self._gone)
         try:
             server.start()
         except BaseException:
@@ -88,7 +88,7 @@ class Mount:
             MountError: with a sentence that names the cause and the cure.
         """
         session, device = await asyncio.to_thread(self._attach)
-        server = AsyncServer(session, device, self.threads, self._failed if self.strict else None)
+        server = AsyncServer(session, device, self.threads, self._failed if self.strict else None, self._gone)
         try:
             await server.start()
         except BaseException:
@@ -110,7 +110,13 @@ class Mount:
 
     def _give_up(self, device: Device) -> None:
         device.close()
-        mounting.unmount(self.mountpoint, lazy=True)
+        self._detach()
+        self._gone()
+
+    def _gone(self) -> None:
+        """Nothing is served any more: end the guard that `auto_unmount` keeps."""
+        if self._mounted is not None:
+            self._mounted.close()
 
     def _serving(self, server: ThreadServer | AsyncServer) -> None:
         self.server = server

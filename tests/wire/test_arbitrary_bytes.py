@@ -18,8 +18,8 @@ from fusewire.wire import (
     OPERATIONS,
     InHeader,
     Message,
-    OutHeader,
     Operation,
+    OutHeader,
     UnknownOperation,
     decode_notification,
     decode_reply,
@@ -56,13 +56,19 @@ def test_request_of_any_bytes_after_a_good_header(
     opcode: int, rest: bytes, extlen: int, minor: int, setxattr_ext: bool
 ) -> None:
     header = InHeader(InHeader.SIZE + len(rest), opcode, unique=7, nodeid=1, total_extlen=extlen)
-    try:
-        message = decode_request(memoryview(header.pack() + rest), minor, setxattr_ext)
-    except ProtocolError as error:
-        assert error.unique == 7  # so that it can be answered
-        assert isinstance(error, UnknownOperation) == (opcode not in OPERATIONS)
+    got = decode_or_error(memoryview(header.pack() + rest), minor, setxattr_ext)
+    if isinstance(got, Message):
+        read_records(got)
     else:
-        read_records(message)
+        assert got.unique == 7  # so that it can be answered
+        assert isinstance(got, UnknownOperation) == (opcode not in OPERATIONS)
+
+
+def decode_or_error(buffer: memoryview, minor: int, setxattr_ext: bool) -> Message | ProtocolError:
+    try:
+        return decode_request(buffer, minor, setxattr_ext)
+    except ProtocolError as error:
+        return error
 
 
 def read_records(message: Message) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 import c_header
-from fusewire.wire import NOTIFICATIONS, OPERATIONS, notification, operation, structs
-from fusewire.wire.operations import Operation
+from fusewire.wire import NOTIFICATIONS, OPERATIONS, Notification, Operation, notification, operation, structs
 
 ROWS = list(OPERATIONS.values())
+ALL_ROWS: list[Operation | Notification] = [*ROWS, *NOTIFICATIONS.values()]
 
 
 @pytest.mark.skipif(c_header.why_no_header() is not None, reason=str(c_header.why_no_header()))
@@ -64,7 +64,7 @@ def test_no_reply_is_sent_to_three() -> None:
 
 
 def test_data_is_measured_by_a_body() -> None:
-    for row in [*ROWS, *NOTIFICATIONS.values()]:
+    for row in ALL_ROWS:
         assert row.data or row.data_length is None
         if row.data_length is not None and row.body is not None:
             assert row.data_length(row.body()) == 0
@@ -93,4 +93,4 @@ def test_limit_of_reply_data(name: str, field: str, value: int, limit: int) -> N
 
 
 def test_since_is_no_newer_than_the_abi() -> None:
-    assert all(1 <= row.since <= 45 for row in [*ROWS, *NOTIFICATIONS.values()])
+    assert all(1 <= row.since <= 45 for row in ALL_ROWS)

@@ -45,18 +45,21 @@ logger = logging.getLogger("fusewire")
 
 GRACE: Final = 5.0  # seconds that methods get to return, once the mount is gone
 Failed = Callable[[BaseException], None]
+Gone = Callable[[], None]
 
 
 class Server:
     """What both shells do: run a call, write its reply, and notice the end.
 
     `failed` is called with an exception that was no OSError, once: `strict` mounts end on it.
+    `gone` is called when all is over and every descriptor closed.
     """
 
-    def __init__(self, session: Session, device: Device, failed: Failed | None = None) -> None:
+    def __init__(self, session: Session, device: Device, *, failed: Failed | None = None, gone: Gone) -> None:
         self.session = session
         self.device = device
         self.failed = failed
+        self.gone = gone
         self.ending = False  # the device has said that the connection is gone
 
     def run(self, call: Call, device: Device) -> Coroutine[Any, Any, Any] | None:
@@ -120,8 +123,8 @@ class Server:
 class ThreadServer(Server):
     """Serves on threads of its own, until the connection is gone."""
 
-    def __init__(self, session: Session, device: Device, threads: int, failed: Failed | None = None) -> None:
-        super().__init__(session, device, failed)
+    def __init__(self, session: Session, device: Device, threads: int, failed: Failed | None, gone: Gone) -> None:
+        super().__init__(session, device, failed=failed, gone=gone)
         self.ended = threading.Event()
         self.threads = threads
         self.readers: list[threading.Thread] = []
@@ -163,7 +166,7 @@ class ThreadServer(Server):
         with self.lock:
             first, self.ending = not self.ending, True
         if first:
-            self._end()
+            self._end(device)
         device.close()
 
     def _receive(self, message: memoryview, device: Device) -> None:
@@ -212,7 +215,7 @@ class ThreadServer(Server):
                 thread.join(0.0 if self.session.calls else GRACE)  # those of methods that would not end stay
         return ended
 
-    def _end(self) -> None:
+    def _end(self, device: Device) -> None:
         """What the first thread does that learns of the end: it waits for the others, and tidies up."""
         self.interrupt_all()
         deadline = time.monotonic() + GRACE
@@ -222,14 +225,16 @@ class ThreadServer(Server):
         if self.loop is not None:
             self.loop.stop()
         self.tidy_up()
+        device.close()
+        self.gone()
         self.ended.set()
 
 
 class AsyncServer(Server):
     """Serves in the event loop that runs, until the connection is gone."""
 
-    def __init__(self, session: Session, device: Device, threads: int, failed: Failed | None = None) -> None:
-        super().__init__(session, device, failed)
+    def __init__(self, session: Session, device: Device, threads: int, failed: Failed | None, gone: Gone) -> None:
+        super().__init__(session, device, failed=failed, gone=gone)
         self.ended = asyncio.Event()
         self.executor = ThreadPoolExecutor(threads, "fusewire") if session.filesystem.blocking else None
         self.tasks: set[asyncio.Task[None]] = set()
@@ -293,6 +298,7 @@ class AsyncServer(Server):
             await self._drain_executor(self.executor)
         self.tidy_up()
         self.device.close()
+        await asyncio.to_thread(self.gone)
         self.ended.set()
 
     async def _drain_executor(self, executor: ThreadPoolExecutor) -> None:

@@ -92,7 +92,7 @@ async def fuse_lookup(parent: Inode, name: str) -> Inode:
     entry = reply.structs[0]
     if entry.nodeid == 0:
         raise os_error(errno.ENOENT)
-    if False:
+    if entry.nodeid == FUSE_ROOT_ID:
         raise os_error(errno.EIO)
     inode = parent.children.setdefault(name, Inode(parent.connection, entry.nodeid, name))
     inode.nlookup += 1

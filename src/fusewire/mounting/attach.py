@@ -67,45 +67,56 @@ def mount(mountpoint: str | os.PathLike[str], options: MountOptions | None = Non
     """
     options = MountOptions() if options is None else options
     with free_mountpoint(os.path.abspath(mountpoint)) as point:
-        guard = OwnGuard(point.path) if options.auto_unmount else None
         try:
-            return attach(point, options, guard)
-        except BaseException:
-            if guard is not None:
-                guard.release()
-            raise
+            return attach(point, options)
+        except OSError as error:
+            if isinstance(error, MountError):
+                raise
+            if os.geteuid() == 0 or not not_permitted(error):
+                raise explain(point.path, error) from error
+        return attach_by_helper(point, options)
 
 
-def attach(point: Mountpoint, options: MountOptions, guard: OwnGuard | None) -> Mounted:
+def attach(point: Mountpoint, options: MountOptions) -> Mounted:
+    """Mount by mount(2).
+
+    Raises:
+        MountError: there is no device, or no guard.
+        OSError: what mount(2) says.
+    """
     try:
         fd = open_device()
     except OSError as error:
         raise refused(point.path, error) from error
+    guard: OwnGuard | None = None
     try:
-        attach_directly(point, options, fd)
-        if guard is not None:
-            guard.wait_ready()
+        guard = OwnGuard(point.path) if options.auto_unmount else None
+        fstype = f"fuse.{options.subtype}" if options.subtype else "fuse"
+        target = f"/proc/thread-self/fd/{point.fd}"
+        syscalls.mount(options.fsname, target, fstype, options.mount_flags, mount_data(fd, point.mode, options))
         return Mounted(fd, point.path, connection_of(fd, point.path), "mount", guard)
-    except OSError as error:
+    except BaseException:
         close_device(fd)
-        if os.geteuid() == 0 or not not_permitted(error):
-            raise explain(point.path, error) from error
-    if guard is not None:
-        guard.release()  # fusermount3 has one of its own
-    return attach_by_helper(point, options)
+        if guard is not None:
+            guard.release()
+        raise
 
 
-def attach_directly(point: Mountpoint, options: MountOptions, fd: int) -> None:
-    data = f"fd={fd},rootmode={stat.S_IFMT(point.mode):o},user_id={os.geteuid()},group_id={os.getegid()}"
+def mount_data(fd: int, mode: int, options: MountOptions) -> str:
+    """Return what mount(2) wants beside source, type and flags."""
+    data = f"fd={fd},rootmode={stat.S_IFMT(mode):o},user_id={os.geteuid()},group_id={os.getegid()}"
     data += ",allow_other" if options.allow_other else ""
     data += ",default_permissions" if options.default_permissions else ""
-    data += f",max_read={options.max_read}" if options.max_read else ""
-    fstype = f"fuse.{options.subtype}" if options.subtype else "fuse"
-    syscalls.mount(options.fsname, f"/proc/thread-self/fd/{point.fd}", fstype, options.mount_flags, data)
+    return data + (f",max_read={options.max_read}" if options.max_read else "")
 
 
 def attach_by_helper(point: Mountpoint, options: MountOptions) -> Mounted:
-    fd, sock, process = mount_by_helper(point.path, point.mode, options)
+    """Mount by fusermount3.
+
+    Raises:
+        MountError: it is not there, or refuses.
+    """
+    fd, sock, process = mount_by_helper(point.path, os.fstat(point.fd), options)
     guard = HelperGuard(sock, process)
     if not options.auto_unmount:
         guard.release()
@@ -123,17 +134,16 @@ def connection_of(fd: int, path: str) -> int:
     return connection
 
 
-def explain(mountpoint: str, error: OSError) -> OSError:
+def explain(mountpoint: str, error: OSError) -> MountError:
     """Say why mount(2) refused."""
-    if isinstance(error, MountError):
-        return error
     code = error.errno or errno.EIO
     if not_permitted(error):
-        why = f"this process may not mount, though it is root: it lacks CAP_SYS_ADMIN. If this is a container, {CONTAINER}"
-        return cannot_mount(mountpoint, code, f"{why}, or {UNMOUNTED}")
-    why = {
+        why = "this process may not mount, though it is root: it lacks CAP_SYS_ADMIN over its mount namespace"
+        more = " --security-opt apparmor=unconfined" if code == errno.EACCES else ""
+        return cannot_mount(mountpoint, code, f"{why}. In a container: {CONTAINER}{more}; or {UNMOUNTED}")
+    reasons = {
         errno.ENODEV: "the kernel has no FUSE. Load it with: sudo modprobe fuse",
         errno.ENOSPC: "this mount namespace is full: see /proc/sys/fs/mount-max",
         errno.EINVAL: "mount(2) says EINVAL. The kernel's log may say which option it refuses: sudo dmesg",
     }
-    return cannot_mount(mountpoint, code, why.get(code, f"mount(2) says: {error.strerror}"))
+    return cannot_mount(mountpoint, code, reasons.get(code, f"mount(2) says: {error.strerror}"))

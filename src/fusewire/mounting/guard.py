@@ -35,10 +35,14 @@ class Guard(Protocol):
 
 
 class OwnGuard:
-    """A Python process of ours. It is started before the mount, so that there is no moment without it."""
+    """A Python process of ours. It is made before the mount, so that there is no moment without it."""
 
     def __init__(self, mountpoint: str) -> None:
-        self.mountpoint = mountpoint
+        """Start it, and wait until it is on guard.
+
+        Raises:
+            MountError: ECHILD if it does not run.
+        """
         with no_fork:
             self.process = subprocess.Popen(
                 [sys.executable, "-S", "-m", "fusewire.mounting.guardian", mountpoint],
@@ -51,17 +55,11 @@ class OwnGuard:
             )
             assert self.process.stdin is not None
             close_in_children(self.process.stdin.fileno())
-
-    def wait_ready(self) -> None:
-        """Wait until it runs.
-
-        Raises:
-            MountError: ECHILD if it cannot.
-        """
         assert self.process.stdout is not None
-        if not self.process.stdout.read(1):
+        if not self.process.stdout.read(1):  # it ended before it was ready
+            self.release()
             why = f"the process that auto_unmount needs cannot run ({sys.executable} -m fusewire.mounting.guardian)"
-            raise cannot_mount(self.mountpoint, errno.ECHILD, f"{why}. Leave auto_unmount away")
+            raise cannot_mount(mountpoint, errno.ECHILD, f"{why}. Leave auto_unmount away")
 
     def release(self) -> None:
         assert self.process.stdin is not None

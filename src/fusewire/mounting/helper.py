@@ -15,6 +15,7 @@ from __future__ import annotations
 import array
 import errno
 import os
+import select
 import shutil
 import socket
 import stat
@@ -22,7 +23,7 @@ import subprocess
 from typing import Final
 
 from fusewire.mounting.device import user_name
-from fusewire.mounting.errors import UNMOUNTED, MountError, cannot_mount
+from fusewire.mounting.errors import UNMOUNTED, cannot_mount
 from fusewire.mounting.fork import close_in_children, no_fork
 from fusewire.mounting.options import OPTIONS, MountOptions, escape
 from fusewire.mounting.syscalls import MS_NODEV, MS_NOSUID
@@ -31,7 +32,7 @@ __all__ = ["mount_by_helper", "unmount_by_helper"]
 
 HELPER: Final = "fusermount3"
 CONFIGURATION: Final = "/etc/fuse.conf"
-PATIENCE: Final = 20.0  # seconds for which it may take to mount or unmount
+PATIENCE: Final = 20.0  # seconds that it may take to mount
 INSTALL: Final = "Install it (apt-get install fuse3)"
 
 
@@ -46,12 +47,12 @@ def find_helper() -> str | None:
 
 
 def mount_by_helper(
-    mountpoint: str, mode: int, options: MountOptions
+    mountpoint: str, status: os.stat_result, options: MountOptions
 ) -> tuple[int, socket.socket, subprocess.Popen[bytes]]:
     """Mount; return the device's descriptor, our end of the socket, and the helper, which ends unless `auto_unmount`.
 
     Args:
-        mode: st_mode of the mountpoint.
+        status: the mountpoint's, as stat gives it.
 
     Raises:
         MountError: it is not installed, or refuses.
@@ -60,7 +61,7 @@ def mount_by_helper(
     if program is None:
         why = f"you may not mount by yourself, and {HELPER} is not installed"
         raise cannot_mount(mountpoint, errno.EPERM, f"{why}. {INSTALL}, run it with sudo, or {UNMOUNTED}")
-    refuse_early(mountpoint, mode, options)
+    refuse_early(mountpoint, status, options)
     ours, theirs = socket.socketpair()
     with theirs, open(os.memfd_create(HELPER), "w+b") as complaints:
         process = start(program, mountpoint, options, theirs.fileno(), complaints.fileno())
@@ -102,21 +103,19 @@ def arguments(options: MountOptions) -> str:
 
 def receive(sock: socket.socket) -> int | None:
     """Return the descriptor that the helper sends, None if it sends none in time."""
-    sock.settimeout(PATIENCE)
-    try:
-        sock.recv(1, socket.MSG_PEEK)  # wait here, and not while nobody may fork
-        with no_fork:
-            _, control, _, _ = sock.recvmsg(1, socket.CMSG_SPACE(4), socket.MSG_CMSG_CLOEXEC)
-            fds = array.array("i", b"".join(data for *_, data in control))
-            for fd in fds:
-                close_in_children(fd)
-    except OSError:
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    if not poll.poll(PATIENCE * 1000):
         return None
-    sock.settimeout(None)
+    with no_fork:
+        _, control, _, _ = sock.recvmsg(1, socket.CMSG_SPACE(4), socket.MSG_CMSG_CLOEXEC)
+        fds = array.array("i", b"".join(data for *_, data in control))
+        for fd in fds:
+            close_in_children(fd)
     return fds[0] if fds else None
 
 
-def refuse_early(mountpoint: str, mode: int, options: MountOptions) -> None:
+def refuse_early(mountpoint: str, status: os.stat_result, options: MountOptions) -> None:
     """Refuse what the helper would refuse, or quietly not do, with a cure."""
     if options.allow_other and not users_may_allow_other():
         why = f"allow_other needs a line 'user_allow_other' in {CONFIGURATION}, which is not there"
@@ -127,8 +126,7 @@ def refuse_early(mountpoint: str, mode: int, options: MountOptions) -> None:
             mountpoint, errno.EPERM, "the options suid and dev are for root. Leave them away, or use sudo"
         )
     if not os.access(mountpoint, os.W_OK):
-        owner = user_name(os.stat(mountpoint).st_uid)
-        why = f"you may not write to it (mode {stat.S_IMODE(mode):04o}, owner {owner})"
+        why = f"you may not write to it (mode {stat.S_IMODE(status.st_mode):04o}, owner {user_name(status.st_uid)})"
         raise cannot_mount(mountpoint, errno.EACCES, f"{why}. Mount on a directory of your own, or run it with sudo")
 
 
@@ -154,9 +152,7 @@ def unmount_by_helper(mountpoint: str, lazy: bool) -> None:
         raise OSError(errno.EPERM, f"you may not unmount by yourself, and {HELPER} is not installed. {INSTALL}")
     command = [program, "-u", *(["-z"] if lazy else []), "--", mountpoint]
     environment = {**os.environ, "LC_ALL": "C"}
-    done = subprocess.run(
-        command, env=environment, cwd="/", capture_output=True, stdin=subprocess.DEVNULL, check=False, timeout=PATIENCE
-    )
+    done = subprocess.run(command, env=environment, cwd="/", capture_output=True, stdin=subprocess.DEVNULL, check=False)
     if done.returncode:
         raise OSError(code_of(done.stderr), f"{HELPER} refuses: {said(done.stderr)}")
 

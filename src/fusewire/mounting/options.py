@@ -155,7 +155,7 @@ OPTIONS: Final = (
     Option("subtype", "they show the type fuse.TEXT", "subtype", metavar="TEXT", convert=str),
     Option("ro", "nothing can be written", "ro"),
     Option("rw", "the opposite, and the default", "ro", False),
-    Option("allow_other", "other users may enter, too (root always needs this)", "allow_other"),
+    Option("allow_other", "others than you may enter; without it not even root", "allow_other"),
     Option("default_permissions", "the kernel checks modes and owners", "default_permissions"),
     Option("auto_unmount", "unmount when the daemon dies, even by kill -9", "auto_unmount"),
     Option("max_read", "the longest read sent to the daemon, in bytes", "max_read", metavar="N", convert=whole),
@@ -293,7 +293,8 @@ def apply(options: MountOptions, name: str, value: str | None) -> MountOptions:
         raise MountOptionError(f"mount option {name if value is None else f'{name}={value}'}: {needed}")
     if option.on or option.off:
         return replace(options, flags=options.flags & ~option.off | option.on)
-    return replace(options, **{option.field: option.value if value is None else converted(option, value)})
+    changed: Any = option.value if value is None else converted(option, value)
+    return replace(options, **{option.field: changed})
 
 
 def converted(option: Option, value: str) -> Any:

@@ -12,7 +12,6 @@ Source: fs/namespace.c, do_umount; fs/fuse/inode.c, fuse_umount_begin.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import time
@@ -148,15 +147,11 @@ def follow(path: str) -> tuple[str, MountInfo | None]:
 
 
 def explain(mount: MountInfo, error: OSError) -> MountError:
-    code = error.errno or errno.EIO
+    code, why = error.errno or errno.EIO, error.strerror or str(error)
     if code == errno.EPERM:
-        why = f"{reason(error)} It belongs to uid {mount.user_id}; you are uid {os.geteuid()}. Run it with sudo"
-        return cannot_unmount(mount.mountpoint, code, why)
-    return cannot_unmount(mount.mountpoint, code, error.strerror or str(error))
-
-
-def reason(error: OSError) -> str:
-    return f"{error.strerror}."
+        owner = f"It belongs to uid {mount.user_id}; you are uid {os.geteuid()}. "
+        why += f". {owner if mount.user_id != os.geteuid() else ''}Run it with sudo"
+    return cannot_unmount(mount.mountpoint, code, why)
 
 
 def busy(mount: MountInfo) -> MountError:
