@@ -11,7 +11,7 @@ from __future__ import annotations
 import errno
 from typing import Final
 
-__all__ = ["CONTAINER", "UNMOUNTED", "MountError", "cannot_mount", "cannot_unmount"]
+__all__ = ["CONTAINER", "UNMOUNTED", "MountError", "cannot_mount", "cannot_unmount", "not_permitted"]
 
 CONTAINER: Final = "start the container with --device /dev/fuse --cap-add SYS_ADMIN"
 UNMOUNTED: Final = "use the filesystem unmounted: fusewire shell ..."
