@@ -60,14 +60,26 @@ def mount_fusectl() -> None:
 
 
 def connection_of(mountpoint: str) -> int | None:
-    """The connection mounted at a path, or None. A FUSE mount's minor device number is its connection."""
+    """The connection mounted at a path, the topmost if there are several; or None."""
+    return next((number for path, number in reversed(fuse_mounts()) if path == mountpoint), None)
+
+
+def fuse_mounts() -> list[tuple[str, int]]:
+    """Mountpoint and connection of each FUSE mount here; the connection is the minor device number."""
+    found = []
     with open("/proc/self/mountinfo") as lines:
         for line in lines:
             fields = line.split()
-            filesystem = fields[fields.index("-") + 1]
-            if fields[4] == mountpoint and filesystem.split(".")[0] in ("fuse", "fuseblk"):
-                return int(fields[2].split(":")[1])
-    return None
+            if fields[fields.index("-") + 1].split(".")[0] in ("fuse", "fuseblk"):
+                found.append((fields[4], int(fields[2].split(":")[1])))
+    return found
+
+
+def abort_below(home: str) -> None:
+    """Abort every connection that is mounted below a directory."""
+    for mountpoint, connection in fuse_mounts():
+        if mountpoint.startswith(f"{home}/"):
+            abort(connection)
 
 
 def abort(connection: int) -> None:
@@ -141,17 +153,22 @@ class Mount:
                 env={**os.environ, **self.environment},
             )
         deadline = time.monotonic() + seconds
-        while (found := connection_of(self.mountpoint)) is None:
+        while not self.ready(seconds):
             if self.process.poll() is not None:
                 raise MountError(f"it ended with {self.process.returncode}: {self.last_words()}")
             if time.monotonic() > deadline:
+                abort(self.connection)
                 self.kill()
-                raise MountError(f"not mounted after {seconds:.0f} s: {self.last_words()}")
+                raise MountError(f"no answer after {seconds:.0f} s: {self.last_words()}")
             time.sleep(0.005)
+
+    def ready(self, seconds: float) -> bool:
+        """It is mounted and answers. A mount whose daemon is dead may be there before: that answers ENOTCONN."""
+        found = connection_of(self.mountpoint)
+        if found is None:
+            return False
         self.connection = found
-        if not answers(self.mountpoint, seconds):
-            self.stop()
-            raise MountError(f"mounted, but no answer: {self.last_words()}")
+        return answers(self.mountpoint, seconds)
 
     @property
     def pid(self) -> int:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
-import signal
-import subprocess
 import sys
 from pathlib import Path
 
@@ -20,7 +17,15 @@ def fsx(place: Place) -> str:
     checker = Path(__file__).resolve().parent.parent / "fsx.py"
     operations, seeds = place.amount(800, 6000), place.amount(3, 8)
     for seed in range(1, seeds + 1):
-        run(sys.executable, checker, place.directory / f"fsx-{seed}", "--seed", str(seed), "--operations", str(operations))
+        run(
+            sys.executable,
+            checker,
+            place.directory / f"fsx-{seed}",
+            "--seed",
+            str(seed),
+            "--operations",
+            str(operations),
+        )
     return f"{seeds} seeds, {operations} operations each"
 
 

@@ -44,7 +44,9 @@ class Place:
     native: Path
     filesystem: str  # "memory" or "local"
     quick: bool
-    mount_command: tuple[str, ...]  # what serves a new filesystem of this sort; MOUNTPOINT and SOURCE are to be filled in
+    mount_command: tuple[
+        str, ...
+    ]  # what serves a new filesystem of this sort; MOUNTPOINT and SOURCE are to be filled in
 
     def amount(self, quick: int, full: int) -> int:
         """How much, by how long the whole run may take."""

@@ -18,7 +18,6 @@ FIO_JOBS = {
     "mmap": "--rw=randwrite --bs=4k --ioengine=mmap",
     "three at once": "--rw=randwrite --bs=8k --ioengine=psync --numjobs=3",
     "asynchronous": "--rw=randwrite --bs=8k --ioengine=libaio --iodepth=8 --direct=1",
-    "trimmed": "--rw=randtrimwrite --bs=16k --ioengine=psync",
 }
 
 
@@ -26,20 +25,18 @@ def fio(place: Place) -> str:
     """Random and sequential I/O of every sort; each block carries its checksum and its address."""
     need("fio")
     size = place.amount(8, 96)
-    names = list(FIO_JOBS)[: -1 if place.filesystem == "native" else None]
-    for name in names:
-        options = FIO_JOBS[name].split()
-        verify = [] if name == "trimmed" else ["--verify=crc32c", "--do_verify=1", "--verify_fatal=1"]
-        name = name.replace(" ", "-")
-        common = ["--size", f"{size}m", "--randseed=7", "--fallocate=none", "--group_reporting", "--output-format=terse"]
-        run("fio", f"--name={name}", f"--directory={place.directory}", *common, *options, *verify)
+    common = [f"--size={size}m", "--randseed=7", "--fallocate=none", "--group_reporting", "--output-format=terse"]
+    verify = ["--verify=crc32c", "--do_verify=1", "--verify_fatal=1"]
+    for name, options in FIO_JOBS.items():
+        where = f"--directory={place.directory}"
+        run("fio", f"--name={name.replace(' ', '-')}", where, *common, *verify, *options.split())
         for path in place.directory.iterdir():
             path.unlink()
-    return f"{len(names)} jobs of {size} MiB"
+    return f"{len(FIO_JOBS)} jobs of {size} MiB"
 
 
 STRESSORS = """access chdir chmod chown copy-file dentry dir dirdeep dirmany fallocate fcntl filename flock fpunch fstat
-getdent hdd iomix lease link lockf lockofd mknod mmap mmapfork open rename seek sendfile splice symlink touch utime
+getdent hdd iomix lease link lockf lockofd mknod mmap open rename seek sendfile splice symlink touch utime
 xattr"""
 
 

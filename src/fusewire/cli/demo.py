@@ -31,7 +31,7 @@ from fusewire.filesystems import Memory
 __all__ = ["parser", "run"]
 
 GREEN, YELLOW, RED = "32", "33", "31"  # as terminals number them
-MARKS: Final = {"right": ("✓", GREEN), "skipped": ("-", YELLOW), "wrong": ("✗", RED)}
+MARKS: Final = {"right": ("✓", "+", GREEN), "skipped": ("-", "-", YELLOW), "wrong": ("✗", "!", RED)}
 LINE: Final = "{title:<31}  {result:<25} {time:>8} {requests:>8}"
 
 
@@ -98,8 +98,9 @@ class Demo:
         """Mount `what`, do the steps there, unmount, and see that it is gone."""
         mountpoint.mkdir()
         with ExitStack() as stack:
+            mount = fusewire.mount(what, str(mountpoint))
             began = time.perf_counter()
-            mount = stack.enter_context(fusewire.mount(what, str(mountpoint)))
+            stack.enter_context(mount)
             if not self.rows:
                 self.heading()
             print(f"{title}:")
@@ -133,7 +134,7 @@ class Demo:
     def show(self, row: Row) -> None:
         """Print a row, at once, for some take a while."""
         self.rows.append(row)
-        mark = coloured(*MARKS[row.outcome])
+        mark = marked(row.outcome)
         time = f"{row.seconds * 1000:.1f} ms"
         text = LINE.format(title=row.title, result=row.result, time=time, requests=row.requests)
         print(f"  {mark} {text}", flush=True)
@@ -159,6 +160,11 @@ def unmounted(stack: ExitStack, mountpoint: Path) -> str:
     return "gone"
 
 
-def coloured(text: str, colour: str) -> str:
-    """`text` in a terminal's colour, where a person looks at one and has not said NO_COLOR."""
-    return f"\x1b[{colour}m{text}\x1b[0m" if sys.stdout.isatty() and "NO_COLOR" not in os.environ else text
+def marked(outcome: str) -> str:
+    """A tick or cross, as far as the terminal has them; in colour, where a person looks and has not said NO_COLOR."""
+    fine, plain, colour = MARKS[outcome]
+    try:
+        fine.encode(sys.stdout.encoding)
+    except UnicodeEncodeError:
+        fine = plain
+    return f"\x1b[{colour}m{fine}\x1b[0m" if sys.stdout.isatty() and "NO_COLOR" not in os.environ else fine

@@ -8,7 +8,8 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from fusewire.cli.report import USAGE, CommandError
@@ -118,11 +119,28 @@ def serve(arguments: argparse.Namespace, ready: Callable[[], None]) -> int:
         say_mounted(arguments, mount)
         ready()
 
-    if arguments.asyncio:
-        asyncio.run(serve_in_loop(fusewire.mount(filesystem, mountpoint, options, **how), told))
-    else:
-        fusewire.run(filesystem, mountpoint, options, ready=told, **how)
+    with strictly(arguments):
+        if arguments.asyncio:
+            asyncio.run(serve_in_loop(fusewire.mount(filesystem, mountpoint, options, **how), told))
+        else:
+            fusewire.run(filesystem, mountpoint, options, ready=told, **how)
     return 0
+
+
+@contextmanager
+def strictly(arguments: argparse.Namespace) -> Iterator[None]:
+    """Tell of an exception in the filesystem's own code, which ended a mount that is --strict."""
+    from fusewire.cli.sources import own_traceback
+
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:
+        if not arguments.strict:  # then it is ours, and a bug
+            raise
+        detail = own_traceback(error)
+        raise CommandError(f"'{arguments.source}' raised, and --strict has ended the mount.", detail=detail) from error
 
 
 def log_to(path: str | None, verbose: bool) -> None:

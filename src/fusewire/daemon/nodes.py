@@ -26,7 +26,7 @@ import os
 import stat as modes
 import time
 from collections.abc import AsyncIterable, Iterable, Mapping
-from typing import Any, ClassVar, Final, TypeAlias, Union
+from typing import Any, ClassVar, Final, TypeAlias
 
 from fusewire.daemon.either import Either, Steps, either
 from fusewire.daemon.values import Attributes, SetAttributes, StatFs
@@ -34,9 +34,6 @@ from fusewire.errors import os_error
 from fusewire.wire import Buffer
 
 __all__ = ["Directory", "File", "Handle", "Node", "Special", "Symlink", "Tree", "as_node"]
-
-Pairs: TypeAlias = Union[Mapping[str, "Node"], Iterable[tuple[str, "Node"]]]
-Listed: TypeAlias = Union[Either[Pairs], AsyncIterable[tuple[str, "Node"]]]
 
 STARTED_NS: Final = time.time_ns()  # the times of a node that says nothing
 
@@ -183,6 +180,10 @@ class File(Node, Handle):
         return type(self).write is not Handle.write
 
 
+Pairs: TypeAlias = Mapping[str, Node] | Iterable[tuple[str, Node]]
+Listed: TypeAlias = Either[Pairs] | AsyncIterable[tuple[str, Node]]
+
+
 class Directory(Node):
     """A directory. Define `list`, or `lookup`, or both; and what else can be done in it."""
 
@@ -287,7 +288,7 @@ class StaticFile(File):
         return self.content[offset : offset + size]
 
 
-Branch: TypeAlias = Union[Node, bytes, "Mapping[str, Branch]"]
+Branch: TypeAlias = Node | bytes | Mapping[str, Any]  # whose values are branches: Any, so that plain dicts fit
 
 
 class Tree(Directory):
