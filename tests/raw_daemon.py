@@ -1,7 +1,8 @@
-"""A daemon of seventy lines that trusts nobody: raw messages, written out with `struct`.
+"""A daemon that trusts nobody: raw messages, written out with `struct`.
 
 It serves one directory with one file, `file`. The tests of mounting use it, so that they test
-mounting and not the daemon's end of this project.
+mounting and not the daemon's end of this project. `start` runs it as a process of its own: one
+that can be killed, and that does not share Python's lock with those who wait for it.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ import errno
 import os
 import stat
 import struct
-import threading
-from collections.abc import Iterator
+import subprocess
+import sys
+from dataclasses import dataclass
 
 LOOKUP, FORGET, GETATTR, OPEN, READ, STATFS = 1, 2, 3, 14, 15, 17
 RELEASE, FLUSH, INIT, OPENDIR, READDIR, RELEASEDIR, INTERRUPT, BATCH_FORGET = 18, 25, 26, 27, 28, 29, 36, 42
@@ -21,13 +23,14 @@ ROOT, FILE = 1, 2
 IN_HEADER = struct.Struct("=IIQQIIIHH")  # len, opcode, unique, nodeid, uid, gid, pid, total_extlen, padding
 
 
+@dataclass
 class RawDaemon:
-    """Answers every request read from a device. `content` is the file's; `attr_timeout` is in seconds."""
+    """Answers every request read from a device; a `mute` one answers INIT alone."""
 
-    def __init__(self, content: bytes = b"hello\n", attr_timeout: int = 0, root_type: int = stat.S_IFDIR) -> None:
-        self.content = content
-        self.attr_timeout = attr_timeout
-        self.root_mode = root_type | 0o755
+    content: bytes = b"hello\n"  # of the file
+    attr_timeout: int = 0  # seconds
+    root_type: int = stat.S_IFDIR
+    mute: bool = False
 
     def serve(self, device: int) -> int:
         """Serve until the connection ends; return the errno with which it does."""
@@ -35,20 +38,18 @@ class RawDaemon:
             try:
                 message = os.read(device, 1 << 18)
             except OSError as error:
-                assert error.errno is not None
-                return error.errno
+                return error.errno or 0
             self.answer_one(device, message)
 
     def answer_one(self, device: int, message: bytes) -> None:
         """Answer one message, if it wants one."""
         _, opcode, unique, nodeid, *_ = IN_HEADER.unpack_from(message)
-        if opcode in (FORGET, BATCH_FORGET, INTERRUPT):
+        if opcode in (FORGET, BATCH_FORGET, INTERRUPT) or (self.mute and opcode != INIT):
             return
         try:
             error, body = 0, self.reply(opcode, nodeid, message[IN_HEADER.size :])
         except OSError as failure:
-            assert failure.errno is not None
-            error, body = failure.errno, b""
+            error, body = failure.errno or errno.EIO, b""
         with contextlib.suppress(OSError):  # whoever asked is gone
             os.write(device, struct.pack("=IiQ", 16 + len(body), -error, unique) + body)
 
@@ -71,15 +72,29 @@ class RawDaemon:
         raise OSError(errno.ENOENT if opcode == LOOKUP else errno.ENOSYS, "")
 
     def attr(self, nodeid: int) -> bytes:
-        is_file = nodeid == FILE or stat.S_ISREG(self.root_mode)
-        mode, size = (stat.S_IFREG | 0o755, len(self.content)) if is_file else (self.root_mode, 0)
+        is_file = nodeid == FILE or stat.S_ISREG(self.root_type)
+        mode, size = (stat.S_IFREG | 0o755, len(self.content)) if is_file else (self.root_type | 0o755, 0)
         return struct.pack("=QQQQQQIIIIIIIIII", nodeid, size, 0, 0, 0, 0, 0, 0, 0, mode, 1, 0, 0, 0, 4096, 0)
 
 
-@contextlib.contextmanager
-def served(device: int, daemon: RawDaemon | None = None) -> Iterator[threading.Thread]:
-    """Serve on a thread. The mount must be over when the `with` is left, or the thread is waited for in vain."""
-    thread = threading.Thread(target=(daemon or RawDaemon()).serve, args=(device,), name="raw daemon")
-    thread.start()
-    yield thread
-    thread.join()
+def start(device: int, daemon: RawDaemon | None = None) -> subprocess.Popen[bytes]:
+    """Serve a device in a process of its own, which has it open, too."""
+    daemon = daemon or RawDaemon()
+    arguments = [str(device), str(daemon.attr_timeout), str(daemon.root_type), "mute" if daemon.mute else ""]
+    process = subprocess.Popen(
+        [sys.executable, "-I", "-S", __file__, *arguments], pass_fds=[device], stdin=subprocess.PIPE, cwd="/"
+    )
+    assert process.stdin is not None
+    with process.stdin:
+        process.stdin.write(daemon.content)
+    return process
+
+
+def main() -> None:
+    """Serve what the arguments say, a file with the content of standard input."""
+    device, attr_timeout, root_type = map(int, sys.argv[1:4])
+    RawDaemon(sys.stdin.buffer.read(), attr_timeout, root_type, bool(sys.argv[4])).serve(device)
+
+
+if __name__ == "__main__":
+    main()

@@ -129,6 +129,12 @@ def wait_for_exit_if_child(pid: int) -> None:
         pass
 
 
+def remove(place: Place) -> str:
+    """Remove what a load left on the mount."""
+    shutil.rmtree(place.directory)
+    return ""
+
+
 @dataclass
 class Stage:
     """One filesystem under test, mounted, and where its loads find room."""
@@ -166,10 +172,9 @@ class Stage:
             return Verdict("skipped", "with --quick")
         self.start()
         name = load.name.replace(" ", "-")
-        place = Place(
-            self.root / name, self.home / f"native-{name}", self.filesystem, self.quick, COMMANDS[self.filesystem]
-        )
-        for directory in (place.directory, place.native):
+        directories = self.root / name, self.home / f"native-{name}"
+        place = Place(*directories, self.filesystem, self.quick, COMMANDS[self.filesystem])
+        for directory in directories:
             directory.mkdir()
             directory.chmod(0o777)
         limit = load.limit / 3 if self.quick else load.limit
@@ -181,8 +186,7 @@ class Stage:
     def clear(self, place: Place, verdict: Verdict) -> Verdict:
         """Remove what a load left. That this works is part of the test."""
         shutil.rmtree(place.native, ignore_errors=True)
-        cleaner = Load("removing", lambda place: shutil.rmtree(place.directory) or "")
-        cleared = run(cleaner, place, 60, self.home)
+        cleared = run(Load("removing", remove), place, 60, self.home)
         return cleared if verdict.word == "ok" and cleared.word != "ok" else verdict
 
     def stop(self) -> Verdict:

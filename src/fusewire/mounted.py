@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import logging
+import os
 import signal
 import sys
 import threading
@@ -31,6 +32,7 @@ from fusewire import mounting
 from fusewire.daemon.check import refuse_misspelt
 from fusewire.daemon.device import Device
 from fusewire.daemon.filesystem import Filesystem
+from fusewire.daemon.logged import LoggedSession, requests_are_logged
 from fusewire.daemon.negotiation import Limits
 from fusewire.daemon.node_filesystem import NodeFilesystem
 from fusewire.daemon.nodes import Branch
@@ -57,6 +59,7 @@ class Mount:
         self.options = options
         self.threads = threads
         self.strict = strict
+        self.process = os.getpid()  # that serves it
         self.connection = 0  # its number under /sys/fs/fuse/connections
         self.session: Session | None = None
         self.server: ThreadServer | AsyncServer | None = None
@@ -98,11 +101,13 @@ class Mount:
         return self
 
     def _attach(self) -> tuple[Session, Device]:
+        self.process = os.getpid()
         if self.server is not None:
             raise RuntimeError(f"{self.mountpoint} was mounted once already: make another Mount")
         options = self.options
         timeouts = Timeouts(options.entry_timeout, options.attr_timeout, options.negative_timeout)
-        session = Session(self.filesystem, timeouts, Limits())
+        kind = LoggedSession if requests_are_logged() else Session
+        session = kind(self.filesystem, timeouts, Limits())
         mounted = mounting.mount(self.mountpoint, options)
         self._mounted, self.session = mounted, session
         self.mountpoint, self.connection = mounted.mountpoint, mounted.connection
@@ -218,6 +223,8 @@ class Mount:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         assert isinstance(self.server, ThreadServer)
+        if self.process != os.getpid():
+            return  # a child that was forked inside the `with`: the mount is its parent's
         if not self.ended:
             self._leave_with()
             if not self.server.wait(LINGER):
@@ -265,6 +272,7 @@ def mount(
     Raises:
         MountOptionError: an option that does not exist, or a bad value.
         TypeError: `what` is no filesystem, or its class has a method that looks misspelt.
+        ValueError: a number of threads that the filesystem cannot be served by.
     """
     filesystem = as_filesystem(what)
     parsed = options if isinstance(options, MountOptions) else MountOptions.parse(options)
@@ -274,6 +282,8 @@ def mount(
         parsed = parsed.with_options(**more_options)
     if threads is not None and threads < 1:
         raise ValueError(f"threads={threads}: at least one must serve")
+    if threads is not None and threads > 1 and not filesystem.blocking:
+        raise ValueError(f"threads={threads}: {type(filesystem).__name__} never waits, so one thread serves it best")
     return Mount(filesystem, mountpoint, parsed, threads or filesystem.threads, strict)
 
 
@@ -356,5 +366,5 @@ def _serve_until_over(mounted: Mount, happened: SimpleQueue[int]) -> None:
 def _detach_what_is_left() -> None:
     """An interpreter that ends serves no more: better no mount than a dead one."""
     for mounted in list(_open_mounts):
-        if not mounted.ended:
+        if mounted.process == os.getpid() and not mounted.ended:
             mounted._detach()

@@ -23,6 +23,7 @@ import pytest
 import fusewire
 from fusewire import Attributes, Directory, File, Filesystem, Handle, Node, Request, current_request
 from fusewire.daemon.values import Entry
+from fusewire.filesystems import Memory
 
 
 class Hello(File):
@@ -134,6 +135,28 @@ os.kill(os.getpid(), 9)
     finish(process)  # closes the child's stdin, which ends it
     fusewire.mount({"b": b""}, str(mountpoint)).start().unmount()  # over the corpse
     subprocess.run(["umount", "-l", str(mountpoint)], check=False, stderr=subprocess.DEVNULL)
+
+
+def test_a_child_that_leaves_the_with_leaves_the_mount_to_its_parent(mountpoint: Path) -> None:
+    program = """
+import os, sys, fusewire
+with fusewire.mount({"a": b"x"}, sys.argv[1]):
+    child = os.fork()
+    if child == 0:
+        sys.exit(3)  # leaves the with, and runs what is registered with atexit
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 3
+    print(os.listdir(sys.argv[1]))
+"""
+    process = client(sys.executable, "-W", "ignore", "-c", program, str(mountpoint))
+    assert finish(process) == ("['a']\n", "")
+
+
+def test_a_filesystem_that_never_waits_is_served_by_one_thread(mountpoint: Path) -> None:
+    with pytest.raises(ValueError, match="Memory never waits"):
+        fusewire.mount(Memory(), str(mountpoint), threads=4)
+    with pytest.raises(ValueError, match="at least one"):
+        fusewire.mount({}, str(mountpoint), threads=0)
 
 
 # --- who runs a method
@@ -390,6 +413,25 @@ fusewire.mount({"hangs": Hangs(), "b": b""}, sys.argv[1]).start().wait()
     assert os.strerror(errno.ENOTCONN) in complaint or os.strerror(errno.ECONNABORTED) in complaint
     with fusewire.mount({"again": b""}, str(mountpoint)):
         assert os.listdir(mountpoint) == ["again"]
+
+
+def test_a_method_that_would_not_end_is_named_and_left_to_itself(
+    mountpoint: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("fusewire.mounted.LINGER", 0.1)
+    monkeypatch.setattr("fusewire.daemon.serve.GRACE", 0.1)
+    gate = Gate()
+    try:
+        with fusewire.mount({"a": Gated(gate)}, str(mountpoint)):
+            reader = client("cat", str(mountpoint / "a"))
+            assert gate.inside.acquire(timeout=10)
+        assert "READ" in caplog.text
+        assert "still running" in caplog.text
+        complaint = finish(reader)[1]  # by whichever way the page cache hears of it
+        assert os.strerror(errno.ECONNABORTED) in complaint or os.strerror(errno.ENOTCONN) in complaint
+        assert os.listdir(mountpoint) == []
+    finally:
+        gate.open.set()
 
 
 # --- programs: run() and signals

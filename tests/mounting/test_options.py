@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -21,14 +22,16 @@ times = st.none() | st.floats(0, 4294967295)
 @st.composite
 def options(draw: st.DrawFn) -> tuple[str, MountOptions]:
     """A text, and what it should mean."""
-    chosen = {
+    chosen: dict[str, Any] = {
         "fsname": draw(texts),
         "subtype": draw(texts),
         "max_read": draw(st.integers(4096, 4294967295)),
         "entry_timeout": draw(st.integers(0, 10**6) | st.floats(0, 1e6).map(lambda value: round(value, 3))),
     }
     words = [f"{name}={escape(str(value))}" for name, value in chosen.items()]
-    switched = {name: draw(facts) for name in ("ro", "allow_other", "default_permissions", "auto_unmount")}
+    switched: dict[str, Any] = {
+        name: draw(facts) for name in ("ro", "allow_other", "default_permissions", "auto_unmount")
+    }
     words += [name for name, on in switched.items() if on]
     words += ["rw"] if not switched["ro"] else []
     return ",".join(draw(st.permutations(words))), MountOptions(**chosen, **switched)
@@ -52,13 +55,14 @@ def test_the_last_one_counts_as_if_it_came_alone(chosen: list[Option]) -> None:
 @given(st.text(max_size=60))
 def test_any_text_gives_options_or_an_error_of_ours(text: str) -> None:
     try:
-        MountOptions.parse(text)
-    except MountOptionError as error:
-        assert str(error)
+        options = MountOptions.parse(text)
+    except MountOptionError:
+        return
+    assert MountOptions.parse("", options) == options
 
 
 @pytest.mark.parametrize(
-    "text, field, value",
+    ("text", "field", "value"),
     [
         ("fsname=a\\,b\\\\c", "fsname", "a,b\\c"),
         ("fsname=a=b", "fsname", "a=b"),
@@ -91,15 +95,15 @@ def test_empty_items_are_nothing() -> None:
         "auto,noauto,_rnetdev",
         "x-systemd.automount",
         "X-a=b",
-    ]
-    + ["comment=what one likes"],
+        "comment=what one likes",
+    ],
 )
 def test_what_mount_passes_is_understood_and_does_nothing(text: str) -> None:
     assert MountOptions.parse(text) == DEFAULT
 
 
 @pytest.mark.parametrize(
-    "text, words",
+    ("text", "words"),
     [
         ("alow_other", "unknown mount option 'alow_other': did you mean 'allow_other'?"),
         ("ro,entry_timout=1", "unknown mount option 'entry_timout': did you mean 'entry_timeout'?"),
@@ -128,8 +132,19 @@ def test_what_is_wrong_is_named(text: str, words: str) -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"ro": "yes"}, {"max_read": 1.5}, {"max_read": True}, {"entry_timeout": "5"}, {"entry_timeout": float("nan")}]
-    + [{"fsname": 1}, {"flags": 1 << 12}, {"flags": sys.MS_RDONLY}, {"noexec": 1}, {"nofail": True}, {"tiemout": 1}],
+    [
+        {"ro": "yes"},
+        {"max_read": 1.5},
+        {"max_read": True},
+        {"entry_timeout": "5"},
+        {"entry_timeout": float("nan")},
+        {"fsname": 1},
+        {"flags": 1 << 12},
+        {"flags": sys.MS_RDONLY},
+        {"noexec": 1},
+        {"nofail": True},
+        {"tiemout": 1},
+    ],
 )
 def test_bad_values_by_name_are_refused_too(changes: dict[str, object]) -> None:
     with pytest.raises(MountOptionError) as caught:

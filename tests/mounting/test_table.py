@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -25,11 +26,11 @@ def mangled(text: str) -> bytes:
 @st.composite
 def lines(draw: st.DrawFn) -> tuple[bytes, MountInfo]:
     """A line, and what it says."""
-    numbers = [draw(st.integers(0, 1 << 31)) for _ in range(4)]
+    numbers: list[Any] = [draw(st.integers(0, 1 << 31)) for _ in range(4)]
     texts = [draw(field) for field in (paths, paths, words, words, names, words)]
-    mount = MountInfo(*numbers, *texts)
-    before = b"%d %d %d:%d %s %s %s" % (*numbers, *map(mangled, texts[:3]))
-    return b" ".join([before, *map(str.encode, draw(tags)), b"-", *map(mangled, texts[3:])]), mount
+    before = "{} {} {}:{}".format(*numbers).encode()
+    line = [before, *map(mangled, texts[:3]), *map(str.encode, draw(tags)), b"-", *map(mangled, texts[3:])]
+    return b" ".join(line), MountInfo(*numbers, *texts)
 
 
 @given(st.lists(lines(), max_size=5))
@@ -39,9 +40,17 @@ def test_every_line_is_read(written: list[tuple[bytes, MountInfo]]) -> None:
 
 
 @pytest.mark.parametrize(
-    "fstype, is_fuse",
-    [("fuse", True), ("fuse.sshfs", True), ("fuseblk", True), ("fuseblk.ntfs", True), ("fusectl", False)]
-    + [("virtiofs", False), ("ext4", False), ("fusion", False)],
+    ("fstype", "is_fuse"),
+    [
+        ("fuse", True),
+        ("fuse.sshfs", True),
+        ("fuseblk", True),
+        ("fuseblk.ntfs", True),
+        ("fusectl", False),
+        ("virtiofs", False),
+        ("ext4", False),
+        ("fusion", False),
+    ],
 )
 def test_what_is_fuse(fstype: str, is_fuse: bool) -> None:
     assert mounted(1, 0, "/", fstype).is_fuse == is_fuse
@@ -71,9 +80,21 @@ TABLE = [
 
 
 @pytest.mark.parametrize(
-    "path, mount_id",
-    [("/", 1), ("/etc", 1), ("/mnt", 2), ("/mnt/z", 2), ("/mnt/x", 4), ("/mnt/x/file", 4), ("/mnt/x/in/file", 8)]
-    + [("/mnt/xyz", 2), ("/mnt/xy", 5), ("/hidden/below", 7), ("/hidden/below/file", 7), ("/mntx", 1)],
+    ("path", "mount_id"),
+    [
+        ("/", 1),
+        ("/etc", 1),
+        ("/mnt", 2),
+        ("/mnt/z", 2),
+        ("/mnt/x", 4),
+        ("/mnt/x/file", 4),
+        ("/mnt/x/in/file", 8),
+        ("/mnt/xyz", 2),
+        ("/mnt/xy", 5),
+        ("/hidden/below", 7),
+        ("/hidden/below/file", 7),
+        ("/mntx", 1),
+    ],
 )
 def test_where_a_path_leads(path: str, mount_id: int) -> None:
     for table in (TABLE, TABLE[::-1]):

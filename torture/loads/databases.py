@@ -165,7 +165,6 @@ def query(where: Path, sockets: Path, text: str) -> str:
 def check_balance(where: Path, sockets: Path) -> None:
     """What pgbench's transactions keep true: four sums are one."""
     tables = (("accounts", "abalance"), ("tellers", "tbalance"), ("branches", "bbalance"), ("history", "delta"))
-    sums = [
-        query(where, sockets, f"select coalesce(sum({column}), 0) from pgbench_{table}") for table, column in tables
-    ]
+    text = "select coalesce(sum({}), 0) from pgbench_{}"
+    sums = [query(where, sockets, text.format(column, table)) for table, column in tables]
     expect("the four sums", len(set(sums)), 1)

@@ -36,17 +36,15 @@ class Place:
     """Where a load works.
 
     `directory` is new and empty, on the filesystem under test, and belongs to root with mode
-    0777. `native` is another outside of it. `source` serves nothing but to be mounted again:
-    see crash.py.
+    0777. `native` is another outside of it. `mount_command` serves a new filesystem of the same
+    sort, in the foreground, once the words SOURCE and MOUNTPOINT in it have been replaced.
     """
 
     directory: Path
     native: Path
     filesystem: str  # "memory" or "local"
     quick: bool
-    mount_command: tuple[
-        str, ...
-    ]  # what serves a new filesystem of this sort; MOUNTPOINT and SOURCE are to be filled in
+    mount_command: tuple[str, ...]
 
     def amount(self, quick: int, full: int) -> int:
         """How much, by how long the whole run may take."""

@@ -35,6 +35,8 @@ def fio(place: Place) -> str:
     return f"{len(FIO_JOBS)} jobs of {size} MiB"
 
 
+NANOSECONDS = "--modify-window=-1"  # of rsync: by default it compares seconds
+
 STRESSORS = """access chdir chmod chown copy-file dentry dir dirdeep dirmany fallocate fcntl filename flock fpunch fstat
 getdent hdd iomix lease link lockf lockofd mknod mmap open rename seek sendfile splice symlink touch utime
 xattr"""
@@ -47,9 +49,9 @@ def stress_ng(place: Place) -> str:
     together = place.amount(12, 4)
     for start in range(0, len(names), together):
         some = names[start : start + together]
-        options = [option for name in some for option in (f"--{name}", "1")]
-        bounds = [f"--{name}-bytes=16m" for name in ("hdd", "fallocate", "mmap", "iomix", "copy-file") if name in some]
-        common = ["--temp-path", place.directory, "--timeout", f"{place.amount(2, 5)}s", "--verify", "--oomable"]
+        options = [f"--{name}=1" for name in some]
+        bounds = [f"--{name}-bytes=16m" for name in ("hdd", "fallocate", "mmap", "iomix") if name in some]
+        common = ["--temp-path", str(place.directory), "--timeout", f"{place.amount(2, 5)}s", "--verify", "--oomable"]
         output = run("stress-ng", *options, *bounds, *common, cwd=place.directory, codes=(0, 3))
         trouble = [line for line in output.splitlines() if re.search(r"stress-ng: (fail|error):", line)]
         if trouble:
@@ -162,7 +164,7 @@ def rsync(place: Place) -> str:
     source.mkdir()
     grow(source, place.amount(150, 1500), seed=2)
     wanted = describe(source)
-    options = ("--archive", "--hard-links", "--xattrs", "--numeric-ids", "--delete", "--itemize-changes")
+    options = ("--archive", "--hard-links", "--xattrs", "--numeric-ids", "--delete", "--itemize-changes", NANOSECONDS)
     run("rsync", *options, f"{source}/", f"{there}/")
     same(describe(there), wanted, "copied to the mount")
     expect("what is copied again", run("rsync", *options, f"{source}/", f"{there}/").strip(), "")

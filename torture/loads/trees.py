@@ -52,8 +52,8 @@ def oddities(root: Path, chance: random.Random) -> None:
     os.setxattr(odd / "attributes", "user.text", b"value")
     os.setxattr(odd / "attributes", "user.bytes", bytes(range(256)))
     os.setxattr(odd, "user.of-a-directory", b"1")
-    for name in (b"not-utf8-\xff\xfe", b"new\nline", "ünï".encode(), b"-rf", b"n" * 255):
-        Path(os.fsdecode(os.fsencode(odd) + b"/" + name)).write_bytes(name)
+    for strange in (b"not-utf8-\xff\xfe", b"new\nline", "ünï".encode(), b"-rf", b"n" * 255):
+        (odd / os.fsdecode(strange)).write_bytes(strange)
     (odd / "owned").write_bytes(b"x")
     os.chown(odd / "owned", 1234, 5678)
     (odd / "empty").mkdir()
@@ -105,9 +105,10 @@ def attributes(path: Path) -> dict[str, bytes]:
 
 def same(found: Description, wanted: Description, what: str) -> None:
     """Raises Failed, with the first differences, unless two descriptions agree."""
-    differences = []
-    for name in sorted({*found, *wanted}):
-        if found.get(name) != wanted.get(name):
-            differences.append(f"  {name!r}: {found.get(name)} instead of {wanted.get(name)}")
+    differences = [
+        f"  {name!r}: {found.get(name)} instead of {wanted.get(name)}"
+        for name in sorted({*found, *wanted})
+        if found.get(name) != wanted.get(name)
+    ]
     if differences:
         raise Failed("\n".join([f"{what}: {len(differences)} of {len(wanted)} differ", *differences[:5]]))

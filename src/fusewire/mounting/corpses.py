@@ -18,6 +18,7 @@ import errno
 import os
 import subprocess
 import sys
+import threading
 from typing import Any, Final
 
 from fusewire.mounting.detach import detach
@@ -59,12 +60,9 @@ def as_owner(mount: MountInfo) -> dict[str, Any]:
 
 
 def leave(probe: subprocess.Popen[bytes]) -> None:
-    """End a process that hangs. If the daemon has read its request already, it lasts as long as that takes."""
+    """End a process that hangs. If the daemon has read its request already, it lasts until the mount ends."""
     probe.kill()
-    try:
-        probe.wait(PATIENCE)
-    except subprocess.TimeoutExpired:
-        probe.returncode = 0  # not ours any more: `Popen` would warn of it
+    threading.Thread(target=probe.wait, name="fusewire-probe", daemon=True).start()  # no zombie is to stay
 
 
 def bury(mountpoint: str) -> MountInfo | None:

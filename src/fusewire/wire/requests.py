@@ -17,6 +17,7 @@ from fusewire.wire.structs import (
     ForgetIn,
     ForgetOne,
     InHeader,
+    RemovemappingIn,
     RemovemappingOne,
     SetxattrIn,
 )
@@ -175,4 +176,6 @@ def forgets(message: Message) -> list[ForgetOne]:
 
 def removed_mappings(message: Message) -> list[RemovemappingOne]:
     """Return the records of a REMOVEMAPPING."""
+    if not isinstance(message.body, RemovemappingIn):
+        raise ValueError(f"{message.operation.name} removes no mappings")
     return [RemovemappingOne(moffset, length) for moffset, length in RemovemappingOne.STRUCT.iter_unpack(message.data)]
