@@ -14,6 +14,7 @@ interrupted, what it waits in gets CancelledError; left alone, that becomes EINT
 import asyncio
 import errno
 import math
+import os
 import stat
 import sys
 import time
@@ -49,6 +50,8 @@ class Waiting(fusewire.Filesystem):
                 yield Dirent(name, child, stat.S_IFREG, position)
 
     def open(self, request: Request, nodeid: int, flags: int) -> OpenFile:
+        if flags & os.O_ACCMODE != os.O_RDONLY:
+            raise OSError(errno.EACCES, "there is nothing to write")
         return OpenFile(direct_io=True)  # the size says 0; without this nothing would be read
 
     async def read(self, request: Request, nodeid: int, fh: int, offset: int, size: int) -> bytes:
@@ -56,10 +59,6 @@ class Waiting(fusewire.Filesystem):
             return b""
         await asyncio.sleep(math.inf if nodeid == NEVER else 1 - time.time() % 1)
         return f"{time.ctime()}\n".encode()[:size]
-
-    def access(self, request: Request, nodeid: int, mask: int) -> None:
-        if mask & 2:  # W_OK
-            raise OSError(errno.EACCES, "read-only")
 
 
 if __name__ == "__main__":

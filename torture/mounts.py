@@ -143,7 +143,10 @@ class Mount:
         Raises:
             MountError: it ended, or did not answer in time.
         """
-        os.makedirs(self.mountpoint, exist_ok=True)
+        try:
+            os.makedirs(self.mountpoint)
+        except FileExistsError:  # exist_ok would stat it, which a dead mount does not like
+            pass
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 self.command,

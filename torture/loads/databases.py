@@ -105,7 +105,7 @@ def postgresql(place: Place) -> str:
         directory.mkdir(mode=0o700)
         os.chown(directory, user, user)
     run(where / "initdb", "-D", data, "-U", "t", "-A", "trust", "-E", "UTF8", "--locale=C", user=user, cwd=data)
-    seconds = str(place.amount(2, 20))
+    seconds = str(place.amount(1, 20))
     with server(where, data, sockets, user):
         bench(where, sockets, "-i", "-q", "-s", str(place.amount(1, 4)))
         bench(where, sockets, "-c", "3", "-T", seconds, "-n")

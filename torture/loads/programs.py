@@ -51,7 +51,7 @@ def stress_ng(place: Place) -> str:
         some = names[start : start + together]
         options = [f"--{name}=1" for name in some]
         bounds = [f"--{name}-bytes=16m" for name in ("hdd", "fallocate", "mmap", "iomix") if name in some]
-        common = ["--temp-path", str(place.directory), "--timeout", f"{place.amount(2, 5)}s", "--verify", "--oomable"]
+        common = ["--temp-path", str(place.directory), "--timeout", f"{place.amount(1, 5)}s", "--verify", "--oomable"]
         output = run("stress-ng", *options, *bounds, *common, cwd=place.directory, codes=(0, 3))
         trouble = [line for line in output.splitlines() if re.search(r"stress-ng: (fail|error):", line)]
         if trouble:

@@ -140,7 +140,9 @@ def explain(mountpoint: str, error: OSError) -> MountError:
     if not_permitted(error):
         why = "this process may not mount, though it is root: it lacks CAP_SYS_ADMIN over its mount namespace"
         more = " --security-opt apparmor=unconfined" if code == errno.EACCES else ""
-        return cannot_mount(mountpoint, code, f"{why}. In a container: {CONTAINER}{more}; or {UNMOUNTED}")
+        return cannot_mount(
+            mountpoint, code, f"{why}. If this is a container, start it with {CONTAINER}{more}, or {UNMOUNTED}"
+        )
     reasons = {
         errno.ENODEV: "the kernel has no FUSE. Load it with: sudo modprobe fuse",
         errno.ENOSPC: "this mount namespace is full: see /proc/sys/fs/mount-max",

@@ -62,13 +62,13 @@ def refused(mountpoint: str, error: OSError) -> MountError:
     """Say why the device could not be opened."""
     match error.errno:
         case errno.ENOENT:
-            why = f"there is no {DEVICE}. Load it with: sudo modprobe fuse; or {CONTAINER}"
+            why = f"there is no {DEVICE}. Load it with: sudo modprobe fuse; or start the container with {CONTAINER}"
         case errno.ENODEV | errno.ENXIO:
-            why = f"the kernel has nothing behind {DEVICE}. Load it with: sudo modprobe fuse; or {CONTAINER}"
+            why = f"the kernel has nothing behind {DEVICE}. Load it with: sudo modprobe fuse; or start the container with {CONTAINER}"
         case errno.EACCES:
             why = f"you may not open {DEVICE}{mode_and_owner()}. Run it with sudo"
         case errno.EPERM:
-            why = f"the rules of this container forbid {DEVICE}. For one with FUSE, {CONTAINER}"
+            why = f"the rules of this container forbid {DEVICE}. Start it with {CONTAINER}"
         case _:
             why = f"{DEVICE} cannot be opened ({error.strerror})"
     return cannot_mount(mountpoint, error.errno or errno.EIO, f"{why}, or {UNMOUNTED}")

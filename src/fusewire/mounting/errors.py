@@ -13,7 +13,7 @@ from typing import Final
 
 __all__ = ["CONTAINER", "UNMOUNTED", "MountError", "cannot_mount", "cannot_unmount", "not_permitted"]
 
-CONTAINER: Final = "start the container with --device /dev/fuse --cap-add SYS_ADMIN"
+CONTAINER: Final = "--device /dev/fuse --cap-add SYS_ADMIN"  # what a container must be started with
 UNMOUNTED: Final = "use the filesystem unmounted: fusewire shell ..."
 
 

@@ -2,7 +2,7 @@
 
 The names are C's (include/uapi/linux/fuse.h), so that what a header, a manual page or strace says
 can be searched for here. A set is a class of plain ints: a wire field stays an int and is tested
-with `&`, which costs a fifteenth of making an enum member. `text` serves people.
+with `&`, which costs a fraction of making an enum member. `text` serves people.
 
     >>> OpenFlags.text(OpenFlags.FOPEN_KEEP_CACHE | 1 << 20)
     'FOPEN_KEEP_CACHE|0x100000'

@@ -32,7 +32,7 @@ Structs: TypeAlias = tuple[type[WireStruct], ...]
 Length: TypeAlias = Callable[[Any], int]  # of something in a message, in bytes, by its body
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)  # there is one of each row
 class Operation:
     """What a request of one opcode is made of, and its reply.
 
@@ -66,7 +66,7 @@ class Operation:
         return self.reply if isinstance(self.reply, tuple) else ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)  # there is one of each row
 class Notification:
     """What a message that the daemon sends unasked is made of: header, body, names, data."""
 

@@ -38,6 +38,7 @@ from fusewire.wire.flags import InitFlags
 
 __all__ = ["LocalDirectory"]
 
+MOST_SPARE: Final = 4096
 UTIME_NOW_NSEC: Final = (1 << 30) - 1
 UTIME_OMIT_NSEC: Final = (1 << 30) - 2
 NANOSECONDS: Final = 1_000_000_000
@@ -68,8 +69,7 @@ class LocalDirectory(LocalFiles):
         root_fd = os.open(self.source, os.O_PATH | os.O_DIRECTORY)
         try:
             found = usable_handles(root_fd, handles)
-            capacity = max(16, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4)
-            self._inodes = Inodes(root_fd, found, min(capacity, 4096), self._opened.reopen)
+            self._inodes = Inodes(root_fd, found, spare_descriptors(), self._opened.reopen)
         except OSError as error:
             os.close(root_fd)
             raise os_error(error.errno or errno.EIO, self.source) from error
@@ -205,6 +205,12 @@ class LocalDirectory(LocalFiles):
     def removexattr(self, request: Request, nodeid: int, name: str) -> None:
         with self._inodes.descriptor(nodeid) as fd, self._credentials.acting_as(request):
             os.removexattr(link_to(fd), name)
+
+
+def spare_descriptors() -> int:
+    """How many descriptors may be kept for speed alone: a quarter of those that the process may have."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return MOST_SPARE if limit == resource.RLIM_INFINITY else max(16, min(limit // 4, MOST_SPARE))
 
 
 def timespec(time: Timestamp | None) -> tuple[int, int]:

@@ -35,58 +35,18 @@ import stat as modes
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Final, TypeAlias
+from typing import Final
 
 from fusewire.errors import os_error
 from fusewire.filesystems.local.descriptors import Descriptor, Descriptors
 from fusewire.filesystems.local.handles import FileHandles
+from fusewire.filesystems.local.node import Name, Node
 from fusewire.filesystems.local.syscalls import Stat, filesystem_type, statx
 
-__all__ = ["ROOT", "Inodes", "Node"]
+__all__ = ["ROOT", "Inodes"]
 
 ROOT: Final = 1
 OVERLAYFS_SUPER_MAGIC: Final = 0x794C7630
-ALIASES: Final = 8  # names of one inode that are remembered beside the last one seen
-
-Name: TypeAlias = tuple[int, str]  # in the directory of this nodeid
-
-
-class Node:
-    """An inode that the kernel knows."""
-
-    __slots__ = ("aliases", "born", "handle", "key", "name", "nlookup", "nodeid", "own_mount", "type")
-
-    def __init__(self, nodeid: int, stat: Stat, born: int | None, own_mount: bool) -> None:
-        self.nodeid = nodeid
-        self.key = (stat.device, stat.attributes.ino)
-        self.born = born  # nanoseconds; None if the filesystem does not tell, or not truly
-        self.type = stat.attributes.type
-        self.own_mount = own_mount  # on the source's mount: handles are opened there
-        self.nlookup = 0
-        self.name: Name | None = None  # seen last; None if it has none that we know
-        self.aliases: tuple[Name, ...] = ()  # further names, of hard links
-        self.handle: bytes | None = None  # taken at first use
-
-    def seen(self, name: Name, nlink: int) -> None:
-        """Note a name of the node. Only a hard link keeps its other names: else they were renamed away."""
-        if name == self.name:
-            return
-        if nlink > 1 and self.type != modes.S_IFDIR and self.name is not None:
-            others = [alias for alias in self.aliases if alias != name]
-            self.aliases = (self.name, *others)[:ALIASES]
-        else:
-            self.aliases = ()
-        self.name = name
-
-    def lost(self, name: Name) -> None:
-        """Note that a name is no more the node's."""
-        names = [each for each in self.names() if each != name]
-        self.name = names[0] if names else None
-        self.aliases = tuple(names[1:])
-
-    def names(self) -> tuple[Name, ...]:
-        """The names it may be found under, the likeliest first."""
-        return () if self.name is None else (self.name, *self.aliases)
 
 
 class Inodes:
@@ -109,6 +69,7 @@ class Inodes:
         self._births_hold = filesystem_type(root_fd) != OVERLAYFS_SUPER_MAGIC
         stat = statx(root_fd, "")
         self._mount = stat.mount
+        self._device = stat.device
         root = Node(ROOT, stat, self._birth(stat), own_mount=True)
         self._root = Descriptors(1)
         self._root.add(ROOT, root_fd).__exit__()
@@ -138,14 +99,16 @@ class Inodes:
     # --- which node it is
 
     def _birth(self, stat: Stat) -> int | None:
-        return stat.attributes.btime_ns if self._births_hold and stat.mount == self._mount else None
+        ours = stat.mount == self._mount or stat.device == self._device
+        return stat.attributes.btime_ns if ours and self._births_hold else None
 
     def _is(self, node: Node, stat: Stat) -> bool:
         """Whether what was found is the node, and not another file, nor the next one of its number."""
         attributes = stat.attributes
         if node.key != (stat.device, attributes.ino) or node.type != attributes.type:
             return False
-        return node.born == (self._birth(stat) if node.own_mount else None)
+        born = self._birth(stat)
+        return node.born == born or node.born is None or born is None
 
     def granted(self, name: Name | None, stat: Stat) -> int:
         """Return the nodeid of what was found under `name`, with one more lookup of it."""
