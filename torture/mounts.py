@@ -2,7 +2,7 @@
 
 Everything happens in a mount namespace of our own, so that nothing is left on the machine
 whatever goes wrong. A daemon is a child process; it counts as mounted once the kernel lists
-its mountpoint and a stat of that has an answer. A step that touches a mount runs in a child
+its mountpoint and a statfs of that has an answer. A step that touches a mount runs in a child
 with a time limit; when that passes, the connection is aborted through fusectl, which frees
 every process that waits in it, also those that SIGKILL does not free.
 
@@ -96,11 +96,11 @@ def unmount(mountpoint: str) -> None:
 
 
 def answers(path: str, seconds: float) -> bool:
-    """A stat of `path` comes back in time. Asked in a child, which may be lost."""
+    """A mount answers in time. Asked in a child, which may be lost; by STATFS, which is never cached."""
     pid = os.fork()
     if pid == 0:
         try:
-            os.stat(path)
+            os.statvfs(path)
         except OSError:
             os._exit(1)
         os._exit(0)

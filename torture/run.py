@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # also when run
 
 from torture.loads import conformance, crash, databases, files, programs
 from torture.loads.place import Failed, Place, Skipped
-from torture.mounts import Mount, MountError, abort_below, enter_private_namespace, unmount, wait_for_exit
+from torture.mounts import Mount, MountError, abort_below, answers, enter_private_namespace, unmount, wait_for_exit
 
 SERVE = (sys.executable, "-m", "fusewire", "mount")
 OPTIONS = ("-o", "allow_other,suid,dev")
@@ -150,15 +150,19 @@ class Stage:
         return self.home / ("native" if self.filesystem == "native" else "mountpoint")
 
     def start(self) -> None:
-        """Mount it, unless it is mounted and alive.
+        """Mount it, unless it is mounted and answers.
 
         Raises:
             MountError: it does not mount.
         """
-        self.root.mkdir(parents=True, exist_ok=True)
-        (self.home / "source").mkdir(exist_ok=True)
-        if self.filesystem == "native" or (self.mount is not None and self.mount.alive()):
+        if self.filesystem == "native":
+            self.root.mkdir(exist_ok=True)
             return
+        if self.mount is not None:
+            if self.mount.alive() and answers(str(self.root), 5):
+                return
+            self.mount.stop()
+        (self.home / "source").mkdir(exist_ok=True)
         words = {"SOURCE": str(self.home / "source"), "MOUNTPOINT": str(self.root)}
         command = [words.get(word, word) for word in COMMANDS[self.filesystem]]
         self.mount = Mount(command, str(self.root), self.home / "daemon.log")

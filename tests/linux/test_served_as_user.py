@@ -69,9 +69,8 @@ assert os.listdir(place) == []
 """
 
 KILLED = """
-daemon = subprocess.Popen(
-    [sys.executable, "-c", "import sys, fusewire; m = fusewire.mount({'a': b'x'}, sys.argv[1]).start(); print(1, flush=True); m.wait()",
-     str(place)], stdout=subprocess.PIPE)
+program = "import sys, fusewire; fusewire.run({'a': b'x'}, sys.argv[1], ready=lambda _: print(1, flush=True))"
+daemon = subprocess.Popen([sys.executable, "-c", program, str(place)], stdout=subprocess.PIPE)
 assert daemon.stdout.readline() == b"1\\n"
 daemon.kill()
 daemon.communicate()

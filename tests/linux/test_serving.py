@@ -369,14 +369,10 @@ def test_a_bug_is_eio_and_the_daemon_lives_on(mountpoint: Path, caplog: pytest.L
 
 
 def test_strict_ends_the_mount_and_raises(mountpoint: Path, caplog: pytest.LogCaptureFixture) -> None:
-    with (
-        pytest.raises(ZeroDivisionError, match="a bug"),
-        fusewire.mount(  # noqa: PT012
-            {"broken": Broken()}, str(mountpoint), strict=True
-        ) as mount,
-    ):
-        with pytest.raises(OSError, match=f"{os.strerror(errno.EIO)}|{os.strerror(errno.ENOTCONN)}"):
-            (mountpoint / "broken").read_bytes()
+    mount = fusewire.mount({"broken": Broken()}, str(mountpoint), strict=True).start()
+    with pytest.raises(OSError, match=f"{os.strerror(errno.EIO)}|{os.strerror(errno.ENOTCONN)}"):
+        (mountpoint / "broken").read_bytes()
+    with pytest.raises(ZeroDivisionError, match="a bug"):
         mount.wait(10)
     assert os.listdir(mountpoint) == []
 

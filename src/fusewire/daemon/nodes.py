@@ -28,6 +28,7 @@ import time
 from collections.abc import AsyncIterable, Iterable, Mapping
 from typing import Any, ClassVar, Final, TypeAlias
 
+from fusewire.daemon.check import refuse_misspelt
 from fusewire.daemon.either import Either, Steps, either
 from fusewire.daemon.values import Attributes, SetAttributes, StatFs
 from fusewire.errors import os_error
@@ -320,9 +321,10 @@ def as_node(branch: Branch, name: str = "/") -> Node:
     """Return the node that `branch` stands for: itself, a file of these bytes, or a directory of these names.
 
     Raises:
-        TypeError: if it is none of them; `name` is where it stands.
+        TypeError: if it is none of them, or its class has a method that looks misspelt; `name` is where it stands.
     """
     if isinstance(branch, Node):
+        refuse_misspelt(type(branch))
         return branch
     if isinstance(branch, bytes):
         return StaticFile(branch)

@@ -1,0 +1,58 @@
+"""Somebody who asks a filesystem in memory for things, without a kernel: a request for each call, as the wire has it."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from fusewire.daemon import Request
+from fusewire.daemon.values import Entry, OpenFile
+from fusewire.filesystems.memory import Memory
+from fusewire.wire import WireStruct, decode_request, encode_request, operation
+
+ROOT = 1
+
+
+class Caller:
+    """A user with his ids. Each method of the filesystem is one of his, without the request."""
+
+    def __init__(self, filesystem: Memory, uid: int = 0, gid: int = 0) -> None:
+        self.filesystem = filesystem
+        self.uid = uid
+        self.gid = gid
+
+    def request(self, name: str, **fields: int) -> Request:
+        """A request whose body is all zeros but for `fields`."""
+        row = operation(name)
+        body: WireStruct | None = None if row.body is None else row.body(**fields)
+        names = (b"x",) * row.names
+        message = encode_request(row, unique=2, uid=self.uid, gid=self.gid, pid=os.getpid(), body=body, names=names)
+        return Request(decode_request(message))
+
+    def __getattr__(self, name: str) -> Any:
+        method, request = getattr(self.filesystem, name), self.request(OPERATION.get(name, name.upper()))
+        return lambda *arguments: method(request, *arguments)
+
+    def file(self, name: str, content: bytes = b"", parent: int = ROOT, mode: int = 0o644) -> int:
+        """Make a file and write into it; its nodeid."""
+        made: tuple[Entry, OpenFile] = self.create(parent, name, os.O_RDWR, mode)
+        nodeid = made[0].nodeid
+        if content:
+            self.write(nodeid, 0, 0, memoryview(content))
+        self.release(nodeid, 0)
+        return nodeid
+
+    def directory(self, name: str, parent: int = ROOT, mode: int = 0o755) -> int:
+        """Make a directory; its nodeid."""
+        made: Entry = self.mkdir(parent, name, mode)
+        return made.nodeid
+
+    def list(self, nodeid: int = ROOT) -> dict[str, int]:
+        """The names in a directory but '.' and '..', with their inos."""
+        fh = self.opendir(nodeid, 0).fh
+        found = {dirent.name: dirent.ino for dirent in self.readdir(nodeid, fh, 0) if dirent.name not in (".", "..")}
+        self.releasedir(nodeid, fh)
+        return found
+
+
+OPERATION = {"rename": "RENAME2"}
