@@ -1,12 +1,18 @@
-"""Somebody who asks a filesystem in memory for things, without a kernel: a request for each call, as the wire has it."""
+"""Somebody who asks a filesystem in memory for things without a kernel: each call with a request as the wire has it."""
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
+import stat
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import pytest
+
 from fusewire.daemon import Request
-from fusewire.daemon.values import Entry, OpenFile
+from fusewire.daemon.values import Attributes, Entry, OpenFile
 from fusewire.filesystems.memory import Memory
 from fusewire.wire import WireStruct, decode_request, encode_request, operation
 
@@ -54,5 +60,30 @@ class Caller:
         self.releasedir(nodeid, fh)
         return found
 
+    def permissions(self, nodeid: int) -> int:
+        """The mode of a node, without its type."""
+        attributes: Attributes = self.getattr(nodeid, None)
+        return stat.S_IMODE(attributes.mode)
+
 
 OPERATION = {"rename": "RENAME2"}
+
+
+@contextlib.contextmanager
+def refused(code: int) -> Iterator[None]:
+    """What is inside must raise an OSError of this errno."""
+    with pytest.raises(OSError) as caught:  # noqa: PT011  # the errno is looked at below
+        yield
+    assert errno.errorcode[caught.value.errno or 0] == errno.errorcode[code]
+
+
+def all_refused(*attempts: tuple[int, Callable[[], object]]) -> None:
+    """Each attempt must raise an OSError of the errno beside it."""
+    for code, attempt in attempts:
+        with refused(code):
+            attempt()
+
+
+def known(memory: Memory) -> set[int]:
+    """The inodes that the filesystem still has."""
+    return set(memory._tree.inodes)

@@ -28,7 +28,7 @@ class Broken(fusewire.File):
         return 1 // 0
 
 class Slip(fusewire.Filesystem):
-    def looukp(self, request, parent, name):
+    def lookp(self, request, parent, name):
         pass
 
 root = {"broken": Broken(), "fine": b"fine"}
@@ -48,7 +48,7 @@ def mine(tmp_path: Path) -> Path:
 # --- mounting
 
 
-@pytest.mark.parametrize("how", [[], ["--asyncio"], ["--threads", "4"], ["--asyncio", "--threads", "2"]], ids=" ".join)
+@pytest.mark.parametrize("how", [[], ["--asyncio"]], ids=" ".join)
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_it_serves_until_a_signal_comes(how: list[str], end: int, mountpoint: Path) -> None:
     with served(*FUSEWIRE, "mount", "memory:", mountpoint, *how, mountpoint=mountpoint, end=end):
@@ -220,7 +220,7 @@ def test_strict_ends_with_the_users_own_traceback(how: list[str], mine: Path, mo
 
 
 def test_umount_names_who_holds_a_busy_mount(mountpoint: Path) -> None:
-    with served(*FUSEWIRE, "mount", "memory:", mountpoint, mountpoint=mountpoint):
+    with served(*FUSEWIRE, "mount", "memory:", mountpoint, mountpoint=mountpoint, end=None):
         (mountpoint / "file").touch()
         with subprocess.Popen(["cat"], stdin=subprocess.PIPE, cwd=mountpoint) as holder:
             done = fusewire("umount", mountpoint)
@@ -250,7 +250,7 @@ def test_forcibly_unmounted_files_are_dead(mountpoint: Path) -> None:
         try:
             assert fusewire("umount", "--force", mountpoint).returncode == 0
             with pytest.raises(OSError, match=r"not connected|connection abort"):
-                os.pread(descriptor, 1, 0)
+                os.pwrite(descriptor, b"x", 0)
         finally:
             try:
                 os.close(descriptor)

@@ -63,7 +63,7 @@ def mounted(mount_id: int, parent_id: int, mountpoint: str, fstype: str = "fuse"
 def test_the_owner_of_a_mount() -> None:
     ours = mounted(1, 0, "/", super_options="rw,user_id=12,group_id=34,default_permissions")
     assert (ours.user_id, ours.group_id) == (12, 34)
-    assert mounted(1, 0, "/", super_options="rw,uuser_id=3,user_id=x").user_id is None
+    assert mounted(1, 0, "/", super_options="rw,uuser_id=3,user_id=x").user_id == 0
 
 
 ROOT = mounted(1, 1, "/")

@@ -135,7 +135,7 @@ class Demo:
         """Print a row, at once, for some take a while."""
         self.rows.append(row)
         mark = marked(row.outcome)
-        time = f"{row.seconds * 1000:.1f} ms"
+        time = f"{row.seconds * 1000:.1f} ms" if row.seconds < 1 else f"{row.seconds:.2f} s"
         text = LINE.format(title=row.title, result=row.result, time=time, requests=row.requests)
         print(f"  {mark} {text}", flush=True)
 

@@ -119,9 +119,13 @@ def serve(arguments: argparse.Namespace, ready: Callable[[], None]) -> int:
         say_mounted(arguments, mount)
         ready()
 
+    try:
+        mount = fusewire.mount(filesystem, mountpoint, options, **how)
+    except (TypeError, ValueError) as error:
+        raise CommandError(f"'{arguments.source}' cannot be mounted so: {error}", code=USAGE) from error
     with strictly(arguments):
         if arguments.asyncio:
-            asyncio.run(serve_in_loop(fusewire.mount(filesystem, mountpoint, options, **how), told))
+            asyncio.run(serve_in_loop(mount, told))
         else:
             fusewire.run(filesystem, mountpoint, options, ready=told, **how)
     return 0

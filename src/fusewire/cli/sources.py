@@ -40,7 +40,12 @@ SCHEME: Final = re.compile(r"([a-z][a-z0-9+.-]*)://")
 PYTHON: Final = re.compile(r"(?P<where>.+\.py|[^\W\d]\w*(?:\.[^\W\d]\w*)*):(?P<name>[^\W\d]\w*(?:\.[^\W\d]\w*)*)")
 SIZE: Final = re.compile(r"(\d+)([KMGTP]?)", re.IGNORECASE)
 FACTORS: Final[dict[str, int]] = {"": 1, **{letter: 1024 ** (power + 1) for power, letter in enumerate("KMGTP")}}
-OURS: Final = os.path.dirname(os.path.abspath(fusewire.__file__)) + os.sep
+STDLIB: Final = os.path.dirname(os.__file__)
+CALLERS: Final = (
+    os.path.dirname(os.path.abspath(fusewire.__file__)) + os.sep,
+    "<frozen importlib",
+    *(os.path.join(STDLIB, name) for name in ("importlib", "asyncio", "concurrent", "threading.py")),
+)
 
 
 def resolve(source: str) -> Source:
@@ -248,7 +253,7 @@ def users_code(failure: str) -> Iterator[None]:
 
 
 def own_traceback(error: Exception) -> str:
-    """Format `error` without the frames of importlib and of this package."""
+    """Format `error` without the frames of those who called the user's code: this package, importlib, asyncio."""
     report = traceback.TracebackException.from_exception(error)
     part: traceback.TracebackException | None = report
     while part is not None:
@@ -258,4 +263,4 @@ def own_traceback(error: Exception) -> str:
 
 
 def hidden(filename: str) -> bool:
-    return filename.startswith(("<frozen importlib", OURS)) or f"{os.sep}importlib{os.sep}" in filename
+    return filename.startswith(CALLERS)

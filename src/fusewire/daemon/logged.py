@@ -16,7 +16,6 @@ import errno
 import functools
 import inspect
 import logging
-import struct
 import time
 from dataclasses import dataclass, field, fields
 from typing import Any, Final
@@ -25,14 +24,12 @@ from fusewire.daemon.answers import ANSWERS
 from fusewire.daemon.filesystem import Filesystem
 from fusewire.daemon.session import Buffers, Call, Session
 from fusewire.daemon.values import SetAttributes
-from fusewire.wire import OPERATIONS, Buffer
+from fusewire.wire import OPERATIONS, Buffer, ForgetOne, InHeader, OutHeader
 
 __all__ = ["LoggedSession", "requests_are_logged"]
 
 logger = logging.getLogger("fusewire.requests")
 
-IN_HEADER: Final = struct.Struct("=IIQQIII")  # up to pid
-OUT_HEADER: Final = struct.Struct("=IiQ")
 WITH_DATA: Final = frozenset({"READ", "READDIR", "READDIRPLUS", "READLINK", "GETXATTR", "LISTXATTR", "IOCTL"})
 OCTAL: Final = frozenset({"mode", "flags"})
 
@@ -53,9 +50,11 @@ class LoggedSession(Session):
         if isinstance(outcome, Call):
             self.began[outcome.request.unique] = time.perf_counter()
         else:
-            _, opcode, _, nodeid, uid, _, pid = IN_HEADER.unpack_from(buffer)
-            name = OPERATIONS[opcode].name if opcode in OPERATIONS else f"opcode {opcode}"
-            logger.debug("%s nodeid=%d for pid %d, uid %d: %s at once", name, nodeid, pid, uid, said(name, outcome))
+            asked = InHeader.unpack_from(buffer)
+            row = OPERATIONS.get(asked.opcode)
+            name = row.name if row else f"opcode {asked.opcode}"
+            whose = f"nodeid={asked.nodeid} for pid {asked.pid}, uid {asked.uid}"
+            logger.debug("%s %s: %s at once", name, whose, said(name, outcome))
         return outcome
 
     def reply(self, call: Call, result: Any) -> Buffers | None:
@@ -90,12 +89,12 @@ def said(operation: str, reply: Buffers | None) -> str:
     """A reply in a word: its errno, or how many bytes of data it has."""
     if reply is None:
         return "unanswered"
-    length, error, _ = OUT_HEADER.unpack_from(reply[0])
-    if error:
-        return errno.errorcode.get(-error, str(error))
-    if operation == "LOOKUP" and not any(reply[0][OUT_HEADER.size :][:8]):
+    header = OutHeader.unpack_from(reply[0])
+    if header.error:
+        return errno.errorcode.get(-header.error, str(header.error))
+    if operation == "LOOKUP" and not any(reply[0][OutHeader.SIZE :][:8]):
         return "no such name"  # nodeid 0: the kernel may remember that
-    return f"{length - OUT_HEADER.size} bytes" if operation in WITH_DATA else "ok"
+    return f"{header.len - OutHeader.SIZE} bytes" if operation in WITH_DATA else "ok"
 
 
 def shown(name: str, argument: Any) -> str:
@@ -103,6 +102,8 @@ def shown(name: str, argument: Any) -> str:
     if isinstance(argument, SetAttributes):
         pairs = ((it.name, getattr(argument, it.name)) for it in fields(argument) if it.name != "lock_owner")
         return " ".join(shown(*pair) for pair in pairs if pair[1] is not None and pair[1] is not False)
+    if isinstance(argument, list):
+        return " ".join(f"nodeid={one.nodeid} nlookup={one.nlookup}" for one in argument if isinstance(one, ForgetOne))
     if isinstance(argument, memoryview):
         return f"{name}={argument.nbytes} bytes"
     return f"{name}={argument:#o}" if name in OCTAL else f"{name}={argument!r}"

@@ -15,11 +15,10 @@ Source: fs/fuse/inode.c, fuse_statfs; fs/fuse/dir.c, fuse_allow_current_process.
 from __future__ import annotations
 
 import errno
-import os
 import subprocess
 import sys
 import threading
-from typing import Any, Final
+from typing import Final
 
 from fusewire.mounting.detach import detach
 from fusewire.mounting.table import MountInfo, covering, read_table
@@ -27,36 +26,41 @@ from fusewire.mounting.table import MountInfo, covering, read_table
 __all__ = ["bury", "is_dead"]
 
 PATIENCE: Final = 2.0  # seconds for which a daemon that lives may take to answer
-PROBE: Final = "import os, sys\ntry: os.statvfs(sys.argv[1])\nexcept OSError as error: sys.exit(error.errno)"
+PROBE: Final = """
+import os, sys
+root = os.open(sys.argv[1], os.O_PATH)
+uid, gid = map(int, sys.argv[2:])
+if os.geteuid() == 0 and uid != 0:
+    os.setresgid(gid, gid, gid)
+    os.setresuid(uid, uid, uid)
+try:
+    os.fstatvfs(root)
+except OSError as error:
+    sys.exit(error.errno)
+"""
 DEAD: Final = (errno.ENOTCONN, errno.ECONNABORTED)  # before, and while, the request was sent
 
 
 def is_dead(mount: MountInfo) -> bool:
-    """Tell whether a FUSE mount has lost its daemon. One that hangs is alive, and so is one that we cannot ask."""
+    """Tell whether the topmost mount on a path has lost its daemon.
+
+    One that hangs is alive, and so is one that we cannot ask.
+    """
     try:
         probe = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", PROBE, mount.mountpoint],
+            [sys.executable, "-I", "-S", "-c", PROBE, mount.mountpoint, str(mount.user_id), str(mount.group_id)],
             cwd="/",
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            **as_owner(mount),
         )
-    except OSError:  # no Python that this user could run
+    except OSError:  # no Python to be found
         return False
     try:
         return probe.wait(PATIENCE) in DEAD
     except subprocess.TimeoutExpired:
         leave(probe)
         return False
-
-
-def as_owner(mount: MountInfo) -> dict[str, Any]:
-    """Return what makes `Popen` start a process as the mount's owner, if that is not who we are."""
-    uid, gid = mount.user_id, mount.group_id
-    if os.geteuid() != 0 or uid in (0, None):
-        return {}
-    return {"user": uid, "group": gid, "extra_groups": []}
 
 
 def leave(probe: subprocess.Popen[bytes]) -> None:

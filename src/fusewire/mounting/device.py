@@ -47,7 +47,7 @@ def clone_device(fd: int) -> int:
     requests read from it end with ECONNABORTED.
 
     Raises:
-        OSError: EINVAL if `fd` serves no mount; ENOTTY before Linux 4.2; what opening /dev/fuse says.
+        OSError: EPERM if `fd` serves no mount; EINVAL if it is no device; what opening /dev/fuse says.
     """
     clone = open_device()
     try:
@@ -64,7 +64,7 @@ def refused(mountpoint: str, error: OSError) -> MountError:
         case errno.ENOENT:
             why = f"there is no {DEVICE}. Load it with: sudo modprobe fuse; or start the container with {CONTAINER}"
         case errno.ENODEV | errno.ENXIO:
-            why = f"the kernel has nothing behind {DEVICE}. Load it with: sudo modprobe fuse; or start the container with {CONTAINER}"
+            why = f"the kernel has no FUSE behind {DEVICE}. Load it with: sudo modprobe fuse"
         case errno.EACCES:
             why = f"you may not open {DEVICE}{mode_and_owner()}. Run it with sudo"
         case errno.EPERM:

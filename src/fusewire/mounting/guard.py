@@ -56,18 +56,18 @@ class OwnGuard:
             assert self.process.stdin is not None
             close_in_children(self.process.stdin.fileno())
         assert self.process.stdout is not None
-        if not self.process.stdout.read(1):  # it ended before it was ready
+        with self.process.stdout as ready:
+            is_on_guard = ready.read(1) != b""
+        if not is_on_guard:
             self.release()
             why = f"the process that auto_unmount needs cannot run ({sys.executable} -m fusewire.mounting.guardian)"
             raise cannot_mount(mountpoint, errno.ECHILD, f"{why}. Leave auto_unmount away")
 
     def release(self) -> None:
         assert self.process.stdin is not None
-        assert self.process.stdout is not None
         if not self.process.stdin.closed:
             close_in_children(self.process.stdin.fileno(), False)
             self.process.stdin.close()
-            self.process.stdout.close()
         wait(self.process)
 
 

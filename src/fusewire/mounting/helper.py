@@ -79,7 +79,8 @@ def mount_by_helper(
 
 def start(program: str, mountpoint: str, options: MountOptions, sock: int, stderr: int) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [program, "-o", arguments(options), "--", mountpoint],
+        [HELPER, "-o", arguments(options), "--", mountpoint],
+        executable=program,
         env={**os.environ, "LC_ALL": "C", "_FUSE_COMMFD": str(sock)},
         pass_fds=[sock],
         stdin=subprocess.DEVNULL,

@@ -51,18 +51,18 @@ class MountInfo:
         return self.minor
 
     @property
-    def user_id(self) -> int | None:
-        """The user who mounted it; None if the filesystem does not say."""
+    def user_id(self) -> int:
+        """The user who mounted it; 0 if the filesystem does not say."""
         return self._number("user_id")
 
     @property
-    def group_id(self) -> int | None:
-        """His group."""
+    def group_id(self) -> int:
+        """His group; 0 if the filesystem does not say."""
         return self._number("group_id")
 
-    def _number(self, name: str) -> int | None:
+    def _number(self, name: str) -> int:
         found = re.search(rf"(?:^|,){name}=(\d+)(?:,|$)", self.super_options)
-        return int(found[1]) if found else None
+        return int(found[1]) if found else 0
 
 
 def read_table() -> list[MountInfo]:

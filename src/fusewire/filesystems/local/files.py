@@ -12,6 +12,7 @@ import errno
 import os
 import stat as modes
 from collections.abc import Iterator
+from functools import partial
 from typing import Final
 
 from fusewire.daemon.filesystem import Filesystem
@@ -56,18 +57,11 @@ class LocalFiles(Filesystem):
         return OpenFile(self._opened.add(OpenedFile(nodeid, fd)))
 
     def _really_open(self, path: str, flags: int) -> int:
-        """Open what the kernel has allowed. Its page cache has a say in the flags.
-
-        It reads pages through descriptors that are open for writing alone, to write back a page of
-        which it has a part. It gives the offset of each write, with O_APPEND too, and holds the
-        inode's lock meanwhile; were the flag kept here, data would land elsewhere. O_DIRECT would
-        ask for aligned memory that we do not have.
-        """
-        flags &= OPEN_FLAGS
-        if flags & os.O_ACCMODE == os.O_WRONLY:
+        *easier, last = ways_to_open(flags)
+        for way in easier:
             with contextlib.suppress(PermissionError):
-                return self._inodes.with_room(lambda: os.open(path, flags & ~os.O_WRONLY | os.O_RDWR))
-        return self._inodes.with_room(lambda: os.open(path, flags))
+                return self._inodes.with_room(partial(os.open, path, way))
+        return self._inodes.with_room(partial(os.open, path, last))
 
     def create(self, request: Request, parent: int, name: str, flags: int, mode: int) -> tuple[Entry, OpenFile]:
         with self._inodes.descriptor(parent) as dir_fd:
@@ -169,29 +163,27 @@ class LocalFiles(Filesystem):
     def readdir(self, request: Request, nodeid: int, fh: int, offset: int) -> Iterator[Dirent]:
         directory = self._opened.directory(fh)
         yield from self._dots(nodeid, offset)
-        for number, entry in directory.entries(max(0, offset - 2)):
-            yield Dirent(entry.name, entry.inode(), entry_type(entry), number + 2)
+        for after, entry in directory.entries(offset):
+            yield Dirent(entry.name, entry.inode(), entry_type(entry), after)
 
     def readdirplus(self, request: Request, nodeid: int, fh: int, offset: int) -> Iterator[Dirent]:
         """A name that is gone meanwhile is left out; one that we may not look up comes without its entry."""
         directory = self._opened.directory(fh)
         yield from self._dots(nodeid, offset)
-        for number, found in directory.entries(max(0, offset - 2)):
+        for after, found in directory.entries(offset):
             try:
                 entry = self._entry(nodeid, found.name, statx(directory.fd, found.name))
             except FileNotFoundError:
                 continue
             except OSError:
-                yield Dirent(found.name, found.inode(), entry_type(found), number + 2)
+                yield Dirent(found.name, found.inode(), entry_type(found), after)
             else:
                 attributes = entry.attributes
-                yield Dirent(found.name, attributes.ino, attributes.type, number + 2, entry)
+                yield Dirent(found.name, attributes.ino, attributes.type, after, entry)
 
     def _dots(self, nodeid: int, offset: int) -> Iterator[Dirent]:
         """'.' and '..', numbers 1 and 2. The root's '..' is itself: nothing outside is told of."""
-        node = self._inodes[nodeid]
-        above = node if node.name is None else self._inodes[node.name[0]]
-        for number, (name, ino) in enumerate(((".", node.key[1]), ("..", above.key[1])), 1):
+        for number, (name, ino) in enumerate(zip((".", ".."), self._inodes.self_and_parent(nodeid), strict=True), 1):
             if number > offset:
                 yield Dirent(name, ino, modes.S_IFDIR, number)
 
@@ -200,3 +192,20 @@ class LocalFiles(Filesystem):
 
     def fsyncdir(self, request: Request, nodeid: int, fh: int, datasync: bool) -> None:
         self.fsync(request, nodeid, fh, datasync)
+
+
+def ways_to_open(flags: int) -> list[int]:
+    """Return flags to open a file with that the kernel lets a caller open with `flags`, the best first.
+
+    The kernel's page cache reads through descriptors that are open for writing alone, to write
+    back a page of which it has a part. It gives the offset of each write, with O_APPEND too, and holds
+    the inode's lock meanwhile; were that flag kept, data would land elsewhere. O_DIRECT would ask
+    for aligned memory that we do not have.
+    """
+    kept = flags & OPEN_FLAGS
+    ways = [kept]
+    if kept & os.O_ACCMODE == os.O_WRONLY:
+        ways.insert(0, kept & ~os.O_WRONLY | os.O_RDWR)
+    if flags & os.O_APPEND:
+        ways.append(kept | os.O_APPEND)  # an append-only file (chattr +a) is written to in no other way
+    return ways

@@ -22,6 +22,7 @@ import contextlib
 import errno
 import os
 import resource
+from collections.abc import Callable
 from typing import ClassVar, Final
 
 from fusewire.daemon.request import Request
@@ -38,6 +39,7 @@ from fusewire.wire.flags import InitFlags
 
 __all__ = ["LocalDirectory"]
 
+ACLS: Final = ("system.posix_acl_access", "system.posix_acl_default")
 MOST_SPARE: Final = 4096
 UTIME_NOW_NSEC: Final = (1 << 30) - 1
 UTIME_OMIT_NSEC: Final = (1 << 30) - 2
@@ -105,20 +107,18 @@ class LocalDirectory(LocalFiles):
             return self._entry(parent, name, statx(dir_fd, name))
 
     def unlink(self, request: Request, parent: int, name: str) -> None:
-        with (
-            self._inodes.descriptor(parent) as dir_fd,
-            self._inodes.removing(parent, dir_fd, component(name)),
-            self._credentials.acting_as(request),
-        ):
-            os.unlink(name, dir_fd=dir_fd)
+        self._remove(os.unlink, request, parent, name)
 
     def rmdir(self, request: Request, parent: int, name: str) -> None:
+        self._remove(os.rmdir, request, parent, name)
+
+    def _remove(self, remove: Callable[..., None], request: Request, parent: int, name: str) -> None:
         with (
             self._inodes.descriptor(parent) as dir_fd,
             self._inodes.removing(parent, dir_fd, component(name)),
             self._credentials.acting_as(request),
         ):
-            os.rmdir(name, dir_fd=dir_fd)
+            remove(name, dir_fd=dir_fd)
 
     def rename(self, request: Request, parent: int, name: str, new_parent: int, new_name: str, flags: int) -> None:
         old, new = (parent, component(name)), (new_parent, component(new_name))
@@ -193,8 +193,14 @@ class LocalDirectory(LocalFiles):
             os.setxattr(link_to(fd), name, value, flags)
 
     def getxattr(self, request: Request, nodeid: int, name: str) -> bytes:
-        with self._inodes.descriptor(nodeid) as fd:
-            return os.getxattr(link_to(fd), name)
+        try:
+            with self._inodes.descriptor(nodeid) as fd:
+                return os.getxattr(link_to(fd), name)
+        except OSError as error:
+            if error.errno == errno.EOPNOTSUPP and name in ACLS:
+                # To Linux EOPNOTSUPP is no ACL but a failure, of every access that it wants one for.
+                raise os_error(errno.ENODATA) from None
+            raise
 
     def listxattr(self, request: Request, nodeid: int) -> list[str]:
         """Callers other than root are not told of trusted xattrs, which Linux lets them neither read."""

@@ -155,6 +155,12 @@ class Inodes:
             node = self._by_key.get((stat.device, stat.attributes.ino))
             return node if node is not None and self._is(node, stat) else None
 
+    def self_and_parent(self, nodeid: int) -> tuple[int, int]:
+        """The inode numbers of a directory and of the one it was last seen in; of itself twice if there is none."""
+        node = self[nodeid]
+        parent = None if node.name is None else self._nodes.get(node.name[0])
+        return node.key[1], (parent or node).key[1]
+
     # --- the way to it
 
     def descriptor(self, nodeid: int) -> Descriptor:

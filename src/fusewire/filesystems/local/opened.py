@@ -13,10 +13,14 @@ import os
 import stat as modes
 import threading
 from collections.abc import Iterator
+from typing import Final
 
 from fusewire.errors import os_error
 
 __all__ = ["OpenedDirectory", "OpenedFile", "OpenedFiles", "entry_type"]
+
+
+DOTS: Final = 2
 
 
 class OpenedFile:
@@ -35,24 +39,30 @@ class OpenedDirectory(OpenedFile):
         self._entries: list[os.DirEntry[str]] | None = None
 
     def entries(self, offset: int) -> Iterator[tuple[int, os.DirEntry[str]]]:
-        """Yield names from number `offset` on, each with the number after it. At 0 the directory is read anew."""
+        """Yield the names after `offset`, each with its own offset; at 0, read the directory anew.
+
+        Offsets 1 and 2 are those of '.' and '..', which are not among the names.
+        """
         entries = self._entries
         if entries is None or offset == 0:
             with os.scandir(self.fd) as found:
                 entries = self._entries = list(found)
-        for number in range(offset, len(entries)):
-            yield number + 1, entries[number]
+        for number in range(max(DOTS, offset), DOTS + len(entries)):
+            yield number + 1, entries[number - DOTS]
 
 
 def entry_type(entry: os.DirEntry[str]) -> int:
-    """The type bits of a mode, from the listing alone where they stand there."""
+    """The type bits of a mode, from the listing alone where they stand there; 0 if it is gone."""
     if entry.is_file(follow_symlinks=False):
         return modes.S_IFREG
     if entry.is_dir(follow_symlinks=False):
         return modes.S_IFDIR
     if entry.is_symlink():
         return modes.S_IFLNK
-    return modes.S_IFMT(entry.stat(follow_symlinks=False).st_mode)
+    try:
+        return modes.S_IFMT(entry.stat(follow_symlinks=False).st_mode)
+    except OSError:
+        return 0
 
 
 class OpenedFiles:

@@ -18,7 +18,7 @@ from fusewire.errors import os_error
 from fusewire.filesystems.memory.budget import Budget
 from fusewire.filesystems.memory.inodes import Inode, RegularFile
 from fusewire.filesystems.memory.ownership import kill_privileges
-from fusewire.filesystems.memory.sparse import MAX_SIZE, SparseFile
+from fusewire.filesystems.memory.sparse import SparseFile, check_range
 from fusewire.filesystems.memory.tree import Tree
 from fusewire.wire import WriteFlags
 
@@ -88,10 +88,9 @@ class Files(Filesystem):
     def fallocate(self, request: Request, nodeid: int, fh: int, offset: int, length: int, mode: int) -> None:
         """As `Filesystem.fallocate`; EOPNOTSUPP for what is none of allocate, punch and zero."""
         file, end = self._tree.file(nodeid), offset + length
-        if offset < 0 or length <= 0:
+        if length <= 0:
             raise os_error(errno.EINVAL)
-        if end > MAX_SIZE:
-            raise os_error(errno.EFBIG)
+        check_range(offset, end)
         change, keep_size = CHANGES.get(mode & ~FALLOC_FL_KEEP_SIZE), mode & FALLOC_FL_KEEP_SIZE
         if change is None or (change is SparseFile.punch and not keep_size):
             raise os_error(errno.EOPNOTSUPP)
@@ -128,6 +127,7 @@ class Files(Filesystem):
     ) -> int:
         """As `Filesystem.copy_file_range`. Holes stay holes."""
         source, target = self._tree.file(nodeid), self._tree.file(nodeid_out)
+        length = min(length, source.content.size - offset)
         if flags or (source is target and abs(offset - offset_out) < length):
             raise os_error(errno.EINVAL)
         count = target.content.copy_from(source.content, offset, offset_out, min(length, COPY_MAX))

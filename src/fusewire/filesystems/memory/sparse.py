@@ -29,7 +29,7 @@ from typing import Final
 from fusewire.errors import os_error
 from fusewire.filesystems.memory.budget import Budget
 
-__all__ = ["MAX_SIZE", "PAGE", "SparseFile"]
+__all__ = ["MAX_SIZE", "PAGE", "SparseFile", "check_range"]
 
 PAGE: Final = 4096  # bytes: the unit of what is stored, and of holes
 MAX_SIZE: Final = 2**63 - 1  # bytes: the largest off_t, as MAX_LFS_FILESIZE on 64 bits
@@ -51,7 +51,9 @@ class SparseFile:
         self._runs: list[bytearray] = []
 
     def read(self, offset: int, size: int) -> bytes:
-        """Return the bytes from `offset`: `size` of them, fewer at the end of the file."""
+        """Return the bytes from `offset`: `size` of them, fewer at the end of the file. EINVAL if it is negative."""
+        if offset < 0:
+            raise os_error(errno.EINVAL)
         end = min(offset + size, self.size)
         index = self._first(offset)
         if index < len(self._starts):
@@ -64,10 +66,10 @@ class SparseFile:
         """Store `data` at `offset`; return how many bytes of it there was room for.
 
         Raises:
-            OSError: ENOSPC if there was room for none, EFBIG if it would end beyond `MAX_SIZE`.
+            OSError: ENOSPC if there was room for none; EFBIG if it would end beyond `MAX_SIZE`; EINVAL if
+                `offset` is negative.
         """
-        if offset + len(data) > MAX_SIZE:
-            raise os_error(errno.EFBIG)
+        check_range(offset, offset + len(data))
         done = 0
         while done < len(data):
             taken = self._store(offset + done, data[done:] if done else data)
@@ -84,10 +86,9 @@ class SparseFile:
         """Make the file `size` bytes long. It grows by a hole.
 
         Raises:
-            OSError: EFBIG beyond `MAX_SIZE`.
+            OSError: EFBIG beyond `MAX_SIZE`, EINVAL if it is negative.
         """
-        if size > MAX_SIZE:
-            raise os_error(errno.EFBIG)
+        check_range(size, size)
         if size <= self.size:
             self._remove(round_up(size), MAX_SIZE + 1)
             self._zero(size, round_up(size))
@@ -149,16 +150,16 @@ class SparseFile:
         return min(offset, self.size)
 
     def copy_from(self, source: SparseFile, offset: int, offset_here: int, length: int) -> int:
-        """Copy `length` bytes, holes as holes; return how many there was room for. EFBIG as `write`.
+        """Copy `length` bytes, holes as holes; return how many there was room for.
 
         Both may be one file, if the ranges do not overlap.
 
         Raises:
-            OSError: ENOSPC if there was room for none.
+            OSError: ENOSPC if there was room for none; EINVAL and EFBIG as `write`.
         """
         done, length = 0, max(0, min(length, source.size - offset))
-        if offset_here + length > MAX_SIZE:
-            raise os_error(errno.EFBIG)
+        check_range(offset, offset + length)
+        check_range(offset_here, offset_here + length)
         while done < length:
             try:
                 done += self._copy_some(source, offset + done, offset_here + done, length - done)
@@ -280,6 +281,14 @@ class SparseFile:
         self._runs[low:high] = kept.values()
         self.pages -= freed // PAGE
         self._budget.give(freed // PAGE)
+
+
+def check_range(start: int, end: int) -> None:
+    """Refuse a range that no file has: EINVAL before the beginning, EFBIG behind `MAX_SIZE`."""
+    if start < 0:
+        raise os_error(errno.EINVAL)
+    if end > MAX_SIZE:
+        raise os_error(errno.EFBIG)
 
 
 def round_down(offset: int) -> int:
