@@ -289,15 +289,15 @@ def test_a_mount_that_nobody_serves_yet_is_not_taken_for_dead(
     mounting.close_device(made.fd)
 
 
-NO_DEVICE = """
+WITHOUT = """
 import sys
 from pathlib import Path
 from namespaces import enter_private_mounts, mount
 from fusewire import mounting
 enter_private_mounts()
-mount("none", Path("/dev"), "tmpfs")
-if sys.argv[2] == "empty":
-    Path("/dev/fuse").touch()  # no device: any file refuses to be one
+mount("none", Path(sys.argv[2]), "tmpfs")
+if sys.argv[3:]:
+    Path(sys.argv[3]).touch()
 try:
     mounting.mount(sys.argv[1])
 except mounting.MountError as error:
@@ -306,7 +306,7 @@ except mounting.MountError as error:
 
 
 def test_no_device(mountpoint: Path) -> None:
-    with python(NO_DEVICE, mountpoint, "") as process:
+    with python(WITHOUT, mountpoint, "/dev") as process:
         words = line(process)
     assert words.startswith(f"{errno.ENOENT} Cannot mount on {mountpoint}: there is no /dev/fuse. Load it with: sudo ")
     assert "start the container with --device /dev/fuse --cap-add SYS_ADMIN, or use the filesystem unmounted: " in words
@@ -314,10 +314,15 @@ def test_no_device(mountpoint: Path) -> None:
 
 
 def test_something_else_in_place_of_the_device(mountpoint: Path) -> None:
-    with python(NO_DEVICE, mountpoint, "empty") as process:
+    with python(WITHOUT, mountpoint, "/dev", "/dev/fuse") as process:
         assert line(process) == f"{errno.EINVAL} Cannot mount on {mountpoint}: " + (
             "mount(2) says EINVAL. The kernel's log may say which option it refuses: sudo dmesg"
         )
+
+
+def test_no_proc(mountpoint: Path) -> None:
+    with python(WITHOUT, mountpoint, "/proc") as process:
+        assert line(process).endswith("there is no /proc to look it up. Mount that first: mount -t proc proc /proc")
 
 
 @as_root

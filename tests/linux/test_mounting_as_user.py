@@ -10,13 +10,17 @@ import shutil
 import stat
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeAlias, cast
 
 import pytest
 
 import raw_daemon
 from fusewire import mounting
 from ordinary_user import python_as_user, run_as_user
+
+Way: TypeAlias = Callable[[str], str]
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make the device node that this needs")
 with_helper = pytest.mark.skipif(shutil.which("fusermount3") is None, reason="needs fusermount3: install fuse3")
@@ -33,9 +37,9 @@ path = Path("mnt").absolute()
 path.mkdir()
 
 @contextlib.contextmanager
-def served(options=""):
+def served(options="", daemon=None):
     made = mounting.mount(path, MountOptions.parse(options))
-    with raw_daemon.start(made.fd) as daemon:
+    with raw_daemon.start(made.fd, daemon) as daemon:
         mounting.close_device(made.fd)
         yield made
         daemon.kill()
@@ -63,9 +67,9 @@ def by_helper(script: str) -> str:
 
 
 @pytest.fixture(params=[by_mount, pytest.param(by_helper, marks=[as_root, with_helper])])
-def either(request: pytest.FixtureRequest) -> object:
+def either(request: pytest.FixtureRequest) -> Way:
     """Run a script in one of both ways."""
-    return request.param
+    return cast(Way, request.param)
 
 
 WHOLE_LIFE = """
@@ -96,8 +100,7 @@ def test_a_whole_life_by_the_helper() -> None:
     assert by_helper(WHOLE_LIFE) == "fusermount3\n"
 
 
-def test_a_dead_mount_is_replaced_and_unmounted(either: object) -> None:
-    assert callable(either)
+def test_a_dead_mount_is_replaced_and_unmounted(either: Way) -> None:
     either("""
 for _ in range(2):
     mounting.close_device(mounting.mount(path).fd)
@@ -111,8 +114,7 @@ assert found() == []
 """)
 
 
-def test_a_mount_that_lives_is_not_replaced(either: object) -> None:
-    assert callable(either)
+def test_a_mount_that_lives_is_not_replaced(either: Way) -> None:
     either("""
 with served() as made:
     words = refusal(lambda: mounting.mount(path))
@@ -121,8 +123,18 @@ with served() as made:
 """)
 
 
-def test_lazy(either: object) -> None:
-    assert callable(either)
+def test_a_mount_that_hangs_is_neither_replaced_nor_in_the_way(either: Way) -> None:
+    either("""
+from fusewire.mounting import corpses
+corpses.PATIENCE = 0.2
+with served(daemon=raw_daemon.RawDaemon(mute=True)):
+    assert "there is a FUSE mount already" in refusal(lambda: mounting.mount(path))
+    mounting.unmount(path)
+    assert found() == []
+""")
+
+
+def test_lazy(either: Way) -> None:
     either("""
 with served():
     with open(path / "file", "rb") as file:
@@ -132,8 +144,7 @@ with served():
 """)
 
 
-def test_a_regular_file(either: object) -> None:
-    assert callable(either)
+def test_a_regular_file(either: Way) -> None:
     either("""
 path = Path("file").absolute()
 path.touch()
@@ -144,8 +155,7 @@ mounting.close_device(made.fd)
 """)
 
 
-def test_auto_unmount(either: object) -> None:
-    assert callable(either)
+def test_auto_unmount(either: Way) -> None:
     either("""
 daemon = subprocess.Popen([sys.executable, "-S", "-c", '''
 import os, sys
@@ -162,18 +172,6 @@ guard = os.pidfd_open(int(daemon.stdout.readline()))
 assert (path / "file").read_bytes() == b"hello\\n"
 daemon.kill()
 assert select.select([guard], [], [], 10)[0]
-assert found() == []
-""")
-
-
-@as_root
-@with_helper
-def test_the_helpers_guard_goes_home_when_the_mount_is_over() -> None:
-    by_helper("""
-with served("auto_unmount") as made:
-    guard = made.guard.process
-    mounting.unmount(path)
-assert guard.returncode == 0
 assert found() == []
 """)
 

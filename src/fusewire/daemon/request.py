@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 
@@ -20,7 +20,7 @@ from fusewire.wire import InHeader, Message, Operation
 
 __all__ = ["Request", "current_request"]
 
-_current: ContextVar[Request] = ContextVar("fusewire.current_request")
+current: ContextVar[Request] = ContextVar("fusewire.current_request")  # set by the engine
 _interrupting = threading.Lock()  # rarely taken, so one for all requests
 
 
@@ -113,14 +113,4 @@ def current_request() -> Request:
     Raises:
         LookupError: outside a filesystem's method.
     """
-    return _current.get()
-
-
-@contextlib.contextmanager
-def carrying_out(request: Request) -> Iterator[None]:
-    """Make `request` the current one, for the time of a `with`."""
-    token = _current.set(request)
-    try:
-        yield
-    finally:
-        _current.reset(token)
+    return current.get()

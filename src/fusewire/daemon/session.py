@@ -31,7 +31,7 @@ from typing import Any, Final, TypeAlias
 from fusewire.daemon.answers import ANSWERS, SUCCESS, Parts, Put
 from fusewire.daemon.filesystem import Filesystem
 from fusewire.daemon.negotiation import Agreement, Limits, negotiate
-from fusewire.daemon.request import Request, carrying_out
+from fusewire.daemon.request import Request, current
 from fusewire.daemon.timeouts import Timeouts
 from fusewire.daemon.values import Entry
 from fusewire.errors import ProtocolError
@@ -90,13 +90,19 @@ class Call:
     def run(self) -> Any:
         """Call the method; return what it returns, which may be an awaitable."""
         assert self.handler.run is not None
-        with carrying_out(self.request):
+        token = current.set(self.request)
+        try:
             return self.handler.run(*self.arguments)
+        finally:
+            current.reset(token)
 
     async def finish(self, awaitable: Awaitable[Any]) -> Any:
         """Await what `run` returned, as the request that is being carried out."""
-        with carrying_out(self.request):
+        token = current.set(self.request)
+        try:
             return await awaitable
+        finally:
+            current.reset(token)
 
     def __repr__(self) -> str:
         return f"<Call {self.request!r}>"

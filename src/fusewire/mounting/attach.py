@@ -23,7 +23,7 @@ from fusewire.mounting import syscalls
 from fusewire.mounting.device import close_device, open_device, refused
 from fusewire.mounting.errors import CONTAINER, UNMOUNTED, MountError, cannot_mount, not_permitted
 from fusewire.mounting.fusectl import connection_of_fd
-from fusewire.mounting.guard import Guard, HelperGuard, OwnGuard
+from fusewire.mounting.guard import Guard
 from fusewire.mounting.helper import mount_by_helper
 from fusewire.mounting.mountpoint import Mountpoint, free_mountpoint
 from fusewire.mounting.options import MountOptions
@@ -67,39 +67,47 @@ def mount(mountpoint: str | os.PathLike[str], options: MountOptions | None = Non
     """
     options = MountOptions() if options is None else options
     with free_mountpoint(os.path.abspath(mountpoint)) as point:
+        guard = Guard(point.path) if options.auto_unmount else None
         try:
-            return attach(point, options)
-        except OSError as error:
-            if isinstance(error, MountError):
-                raise
-            if os.geteuid() == 0 or not not_permitted(error):
-                raise explain(point.path, error) from error
-        return attach_by_helper(point, options)
+            fd, via = attach(point, options)
+        except BaseException:
+            if guard is not None:
+                guard.release()
+            raise
+        return Mounted(fd, point.path, connection_of(fd, point.path), via, guard)
 
 
-def attach(point: Mountpoint, options: MountOptions) -> Mounted:
-    """Mount by mount(2).
+def attach(point: Mountpoint, options: MountOptions) -> tuple[int, Literal["mount", "fusermount3"]]:
+    """Mount in the way that is allowed; return the device, and the way."""
+    try:
+        return attach_directly(point, options), "mount"
+    except MountError:
+        raise
+    except OSError as error:
+        if os.geteuid() == 0 or not not_permitted(error):
+            raise explain(point.path, error) from error
+    return mount_by_helper(point.path, os.fstat(point.fd), options), "fusermount3"
+
+
+def attach_directly(point: Mountpoint, options: MountOptions) -> int:
+    """Mount by mount(2); return the device.
 
     Raises:
-        MountError: there is no device, or no guard.
+        MountError: there is no device.
         OSError: what mount(2) says.
     """
     try:
         fd = open_device()
     except OSError as error:
         raise refused(point.path, error) from error
-    guard: OwnGuard | None = None
     try:
-        guard = OwnGuard(point.path) if options.auto_unmount else None
         fstype = f"fuse.{options.subtype}" if options.subtype else "fuse"
         target = f"/proc/thread-self/fd/{point.fd}"
         syscalls.mount(options.fsname, target, fstype, options.mount_flags, mount_data(fd, point.mode, options))
-        return Mounted(fd, point.path, connection_of(fd, point.path), "mount", guard)
     except BaseException:
         close_device(fd)
-        if guard is not None:
-            guard.release()
         raise
+    return fd
 
 
 def mount_data(fd: int, mode: int, options: MountOptions) -> str:
@@ -108,20 +116,6 @@ def mount_data(fd: int, mode: int, options: MountOptions) -> str:
     data += ",allow_other" if options.allow_other else ""
     data += ",default_permissions" if options.default_permissions else ""
     return data + (f",max_read={options.max_read}" if options.max_read else "")
-
-
-def attach_by_helper(point: Mountpoint, options: MountOptions) -> Mounted:
-    """Mount by fusermount3.
-
-    Raises:
-        MountError: it is not there, or refuses.
-    """
-    fd, sock, process = mount_by_helper(point.path, os.fstat(point.fd), options)
-    guard = HelperGuard(sock, process)
-    if not options.auto_unmount:
-        guard.release()
-    kept = guard if options.auto_unmount else None
-    return Mounted(fd, point.path, connection_of(fd, point.path), "fusermount3", kept)
 
 
 def connection_of(fd: int, path: str) -> int:

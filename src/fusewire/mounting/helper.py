@@ -1,13 +1,12 @@
 """fusermount3: the setuid program by which users who may not mount do it.
 
-It opens /dev/fuse, mounts, and passes the descriptor back over a socket whose number it finds
-in _FUSE_COMMFD. With `auto_unmount` it stays, holds the other end of that socket, and unmounts
-when ours is closed: so ours must live as long as the mount, and in no forked child.
+It opens /dev/fuse as the user who calls it, mounts, and passes the descriptor back over a
+socket whose number it finds in _FUSE_COMMFD. What it complains of goes to its standard error.
 
-What it complains of goes to its standard error: a file in memory, which nobody needs to drain
-and which outlives neither of us.
+Its own `auto_unmount` is not used: when the daemon has died it opens the mount as root, who may
+not, takes the EACCES for a sign of life, and goes (3.14). guard.py works for all.
 
-Source: libfuse's doc/fusermount3.1, lib/mount.c and util/fusermount.c.
+Source: libfuse's doc/fusermount3.1 and util/fusermount.c.
 """
 
 from __future__ import annotations
@@ -46,10 +45,8 @@ def find_helper() -> str | None:
 # --- mounting
 
 
-def mount_by_helper(
-    mountpoint: str, status: os.stat_result, options: MountOptions
-) -> tuple[int, socket.socket, subprocess.Popen[bytes]]:
-    """Mount; return the device's descriptor, our end of the socket, and the helper, which ends unless `auto_unmount`.
+def mount_by_helper(mountpoint: str, status: os.stat_result, options: MountOptions) -> int:
+    """Mount; return the device's descriptor.
 
     Args:
         status: the mountpoint's, as stat gives it.
@@ -63,38 +60,31 @@ def mount_by_helper(
         raise cannot_mount(mountpoint, errno.EPERM, f"{why}. {INSTALL}, run it with sudo, or {UNMOUNTED}")
     refuse_early(mountpoint, status, options)
     ours, theirs = socket.socketpair()
-    with theirs, open(os.memfd_create(HELPER), "w+b") as complaints:
-        process = start(program, mountpoint, options, theirs.fileno(), complaints.fileno())
+    with ours, theirs, start(program, mountpoint, options, theirs) as process:
         theirs.close()
         fd = receive(ours)
         if fd is not None:
-            close_in_children(ours.fileno())
-            return fd, ours, process
-        ours.close()
+            return fd
         process.kill()  # it has ended, or takes too long
-        process.wait()
-        complaints.seek(0)
-        raise cannot_mount(mountpoint, errno.EPERM, f"{HELPER} refuses: {said(complaints.read())}")
+        raise cannot_mount(mountpoint, errno.EPERM, f"{HELPER} refuses: {said(process.communicate()[1])}")
 
 
-def start(program: str, mountpoint: str, options: MountOptions, sock: int, stderr: int) -> subprocess.Popen[bytes]:
+def start(program: str, mountpoint: str, options: MountOptions, sock: socket.socket) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [HELPER, "-o", arguments(options), "--", mountpoint],
         executable=program,
-        env={**os.environ, "LC_ALL": "C", "_FUSE_COMMFD": str(sock)},
-        pass_fds=[sock],
+        env={**os.environ, "LC_ALL": "C", "_FUSE_COMMFD": str(sock.fileno())},
+        pass_fds=[sock.fileno()],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
-        stderr=stderr,
+        stderr=subprocess.PIPE,
         cwd="/",
-        start_new_session=True,  # Ctrl-C is for the daemon, which unmounts
     )
 
 
 def arguments(options: MountOptions) -> str:
     """Write options as the helper reads them: flags by name, and only what differs from its own defaults."""
-    facts = ("ro", "allow_other", "default_permissions", "auto_unmount")
-    words = [name for name in facts if getattr(options, name)]
+    words = [name for name in ("ro", "allow_other", "default_permissions") if getattr(options, name)]
     words += [row.name for row in OPTIONS if row.on & options.flags & ~(MS_NOSUID | MS_NODEV)]
     words += [f"fsname={escape(options.fsname)}"]
     words += [f"subtype={escape(options.subtype)}"] if options.subtype else []

@@ -107,6 +107,8 @@ def taken(mount: MountInfo) -> MountError:
 def unusable(path: str, error: OSError) -> MountError:
     """Say why a path leads nowhere."""
     code = error.errno or errno.EIO
+    if str(error.filename).startswith("/proc/"):
+        return cannot_mount(path, code, "there is no /proc to look it up. Mount that first: mount -t proc proc /proc")
     if code == errno.ENOENT and os.path.islink(path):
         return cannot_mount(path, code, f"it is a symlink to {os.readlink(path)}, where nothing is")
     why = {
