@@ -95,15 +95,19 @@ def unmount(mountpoint: str) -> None:
     libc.umount2(os.fsencode(mountpoint), MNT_DETACH)
 
 
-def answers(path: str, seconds: float) -> bool:
-    """A mount answers in time. Asked in a child, which may be lost; by STATFS, which is never cached."""
+def answers(path: str, connection: int, seconds: float) -> bool:
+    """What is mounted at `path` is that connection, and it answers in time.
+
+    Asked in a child, which may be lost; by STATFS, which is never cached. The device number is
+    looked at, too: what answers may be the directory below a mount that has just gone.
+    """
     pid = os.fork()
     if pid == 0:
         try:
             os.statvfs(path)
+            os._exit(0 if os.stat(path).st_dev == os.makedev(0, connection) else 1)
         except OSError:
             os._exit(1)
-        os._exit(0)
     return wait_for_exit(pid, seconds) == 0
 
 
@@ -171,7 +175,7 @@ class Mount:
         if found is None:
             return False
         self.connection = found
-        return answers(self.mountpoint, seconds)
+        return answers(self.mountpoint, found, seconds)
 
     @property
     def pid(self) -> int:

@@ -7,6 +7,8 @@ connections are aborted, the load's processes are ended, and it counts as failed
 each: name, filesystem, verdict, seconds. The exit code is 1 if anything failed.
 
 `--fs native` runs the loads on an ordinary directory: what fails there is not our fault.
+`--fs nohandle` is the local directory without CAP_DAC_READ_SEARCH, when it cannot use file
+handles and must do with a bounded set of descriptors.
 """
 
 from __future__ import annotations
@@ -33,9 +35,11 @@ from torture.mounts import Mount, MountError, abort_below, answers, enter_privat
 
 SERVE = (sys.executable, "-m", "fusewire", "mount")
 OPTIONS = ("-o", "allow_other,suid,dev")
+WITHOUT_HANDLES = ("setpriv", "--bounding-set", "-dac_read_search")  # a local directory must do without file handles
 COMMANDS = {
     "memory": (*SERVE, "memory:", "MOUNTPOINT", *OPTIONS),
     "local": (*SERVE, "SOURCE", "MOUNTPOINT", *OPTIONS),
+    "nohandle": (*WITHOUT_HANDLES, *SERVE, "SOURCE", "MOUNTPOINT", *OPTIONS),
     "native": (),
 }
 
@@ -48,7 +52,7 @@ class Load:
     function: Callable[[Place], str]
     limit: float = 120
     full_only: bool = False
-    filesystems: tuple[str, ...] = ("memory", "local", "native")
+    filesystems: tuple[str, ...] = ("memory", "local", "nohandle", "native")
 
 
 LOADS = (
@@ -65,8 +69,8 @@ LOADS = (
     Load("rsync", programs.rsync),
     Load("sqlite", databases.sqlite),
     Load("postgresql", databases.postgresql),
-    Load("kill -9", crash.killed, filesystems=("memory", "local")),
-    Load("200000 files", files.many, full_only=True, filesystems=("local",)),
+    Load("kill -9", crash.killed, filesystems=("memory", "local", "nohandle")),
+    Load("200000 files", files.many, full_only=True, filesystems=("local", "nohandle")),
 )
 
 
@@ -159,7 +163,7 @@ class Stage:
             self.root.mkdir(exist_ok=True)
             return
         if self.mount is not None:
-            if self.mount.alive() and answers(str(self.root), 5):
+            if self.mount.alive() and answers(str(self.root), self.mount.connection, 5):
                 return
             self.mount.stop()
         (self.home / "source").mkdir(exist_ok=True)
@@ -237,7 +241,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Put heavy loads on fusewire's own filesystems.")
     parser.add_argument("--quick", action="store_true", help="under 2 minutes instead of under 15")
     parser.add_argument("--only", action="append", default=[], metavar="NAME", help=f"one of: {names}")
-    parser.add_argument("--fs", default="memory,local", help="memory, local, native; several with commas")
+    parser.add_argument("--fs", default="memory,local", help="memory, local, nohandle, native; several with commas")
     return parser.parse_args()
 
 

@@ -460,19 +460,6 @@ def test_lookups_are_granted_as_names_are_taken(source: Path, local: LocalDirect
     assert len(local._inodes) == 1
 
 
-def test_a_directory_that_may_be_read_but_not_searched_lists_names(source: Path, local: LocalDirectory) -> None:
-    if os.geteuid() == 0:
-        pytest.skip("root may search every directory")
-    write(source / "a")
-    nodeid_fh = local.opendir(asked(), ROOT, 0).fh
-    source.chmod(0o400)
-    try:
-        listed = list(local.readdirplus(asked(), ROOT, nodeid_fh, 2))
-    finally:
-        source.chmod(0o700)
-    assert [(dirent.name, dirent.entry) for dirent in listed] == [("a", None)]
-
-
 def test_a_file_is_no_directory_to_list(source: Path, local: LocalDirectory) -> None:
     nodeid = walk(local, write(source / "a").name).nodeid
     with failing(errno.ENOTDIR):

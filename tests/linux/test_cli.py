@@ -97,9 +97,11 @@ def test_options_reach_the_mount(mountpoint: Path) -> None:
 
 
 def test_mount_tables_show_the_source(tmp_path: Path, mountpoint: Path) -> None:
-    with served(*FUSEWIRE, "mount", ".", mountpoint, mountpoint=mountpoint, cwd=tmp_path.parent):
+    source = tmp_path / "source"
+    source.mkdir()
+    with served(*FUSEWIRE, "mount", ".", mountpoint, mountpoint=mountpoint, cwd=source):
         line = next(line for line in Path("/proc/mounts").read_text().splitlines() if str(mountpoint) in line)
-        assert line.split()[0] == str(tmp_path.parent)
+        assert line.split()[0] == str(source)
 
 
 # --- in the background
@@ -151,6 +153,7 @@ def test_a_daemons_log_goes_to_a_file(mine: Path, mountpoint: Path) -> None:
     finally:
         assert fusewire("umount", mountpoint).returncode == 0
     logged = log.read_text()
+    assert "INIT" in logged
     assert re.search(r"LOOKUP parent=1 name='broken' for pid \d+, uid \d+: ok", logged)
     assert "ZeroDivisionError" in logged
 
@@ -214,6 +217,27 @@ def test_strict_ends_with_the_users_own_traceback(how: list[str], mine: Path, mo
         assert re.findall(r'File "(.*)"', shown) == [str(mine)]
         assert shown.endswith("--strict has ended the mount.\n")
         process.returncode = 0  # as `served` wants it
+
+
+def test_a_directory_that_contains_its_own_mountpoint_is_refused(mountpoint: Path) -> None:
+    for source in (mountpoint.parent, Path("/")):
+        done = fusewire("mount", source, mountpoint)
+        assert done.returncode == 1
+        assert "contains the mountpoint" in done.stderr
+
+
+def test_a_directory_is_mounted_on_itself(mountpoint: Path) -> None:
+    (mountpoint / "file").write_text("below")
+    with served(*FUSEWIRE, "mount", mountpoint, mountpoint, mountpoint=mountpoint):
+        assert (mountpoint / "file").read_text() == "below"
+
+
+def test_threads_are_for_those_who_promise_something(mine: Path, mountpoint: Path) -> None:
+    with served(*FUSEWIRE, "mount", f"{mine}:root", mountpoint, "--threads", "4", mountpoint=mountpoint):
+        assert (mountpoint / "fine").read_text() == "fine"
+    done = fusewire("mount", "memory:", mountpoint, "--threads", "4")
+    assert done.returncode == 2
+    assert "Memory never waits" in done.stderr
 
 
 # --- unmounting

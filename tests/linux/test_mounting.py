@@ -270,23 +270,36 @@ def test_a_mount_that_lives_is_named_and_stays(mountpoint: Path) -> None:
         assert (mountpoint / "file").read_bytes() == b"hello\n"
 
 
-def test_a_mount_that_hangs_is_not_taken_for_dead(mountpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mount_that_hangs_is_not_taken_for_dead(mountpoint: Path) -> None:
+    with mounted(mountpoint, daemon=RawDaemon(mute=True)):
+        assert "there is a FUSE mount already" in refusal(lambda: mounting.mount(mountpoint), errno.EBUSY)
+        mounting.unmount(mountpoint)
+
+
+def test_one_that_hangs_is_asked_only_for_a_while(mountpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As is one whose daemon cannot be seen."""
     monkeypatch.setattr(corpses, "PATIENCE", 0.2)
     with mounted(mountpoint, daemon=RawDaemon(mute=True)) as made:
-        started = time.monotonic()
-        assert "there is a FUSE mount already" in refusal(lambda: mounting.mount(mountpoint), errno.EBUSY)
-        assert time.monotonic() - started < 10
+        assert not corpses.says_dead(entry(mountpoint))
         mounting.abort(made.connection)  # frees the process that asked
+        assert corpses.says_dead(entry(mountpoint))
 
 
-def test_a_mount_that_nobody_serves_yet_is_not_taken_for_dead(
-    mountpoint: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(corpses, "PATIENCE", 0.2)
+def test_a_mount_that_nobody_serves_yet_is_not_taken_for_dead(mountpoint: Path) -> None:
     made = mounting.mount(mountpoint)
     assert "there is a FUSE mount already" in refusal(lambda: mounting.mount(mountpoint), errno.EBUSY)
     mounting.unmount(mountpoint)
     mounting.close_device(made.fd)
+
+
+def test_a_daemon_that_dies_this_moment_is_dead(mountpoint: Path) -> None:
+    made = mounting.mount(mountpoint)
+    with serving(made) as daemon, gone_afterwards(mountpoint):
+        assert not mounting.is_dead(entry(mountpoint))
+        daemon.send_signal(signal.SIGSTOP)  # it hangs, but may go on
+        assert not mounting.is_dead(entry(mountpoint))
+        daemon.kill()
+        assert mounting.is_dead(entry(mountpoint))
 
 
 WITHOUT = """

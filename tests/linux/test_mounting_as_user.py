@@ -41,8 +41,10 @@ def served(options="", daemon=None):
     made = mounting.mount(path, MountOptions.parse(options))
     with raw_daemon.start(made.fd, daemon) as daemon:
         mounting.close_device(made.fd)
-        yield made
-        daemon.kill()
+        try:
+            yield made
+        finally:
+            daemon.kill()
     made.close()
 
 def found():
@@ -125,8 +127,6 @@ with served() as made:
 
 def test_a_mount_that_hangs_is_neither_replaced_nor_in_the_way(either: Way) -> None:
     either("""
-from fusewire.mounting import corpses
-corpses.PATIENCE = 0.2
 with served(daemon=raw_daemon.RawDaemon(mute=True)):
     assert "there is a FUSE mount already" in refusal(lambda: mounting.mount(path))
     mounting.unmount(path)

@@ -110,9 +110,10 @@ def serve(arguments: argparse.Namespace, ready: Callable[[], None]) -> int:
     """Mount, call `ready` once it answers, and return when it is over."""
     import fusewire
 
-    log_to(None if arguments.background else arguments.log, arguments.verbose)
-    options = mount_options(arguments)
-    filesystem, mountpoint = as_filesystem(arguments.source), os.path.abspath(arguments.mountpoint)
+    log_to(arguments.log, arguments.verbose)
+    options, mountpoint = mount_options(arguments), os.path.abspath(arguments.mountpoint)
+    refuse_itself(arguments.source, mountpoint)
+    filesystem = as_filesystem(arguments.source)
     how = {"threads": arguments.threads, "strict": arguments.strict}
 
     def told(mount: Mount) -> None:
@@ -162,6 +163,19 @@ def mount_options(arguments: argparse.Namespace) -> MountOptions:
         return MountOptions.parse(arguments.options, MountOptions(fsname=named(arguments.source)))
     except MountOptionError as error:
         raise CommandError(str(error), code=USAGE) from error
+
+
+def refuse_itself(source: str, mountpoint: str) -> None:
+    """Refuse a directory that has its own mountpoint in it: the daemon would wait for itself, and keep itself busy."""
+    parent = os.path.realpath(os.path.dirname(mountpoint))  # not the mountpoint, which may hang
+    if os.path.isdir(source) and is_inside(parent, os.path.realpath(source)):
+        loop = f"'{source}' contains the mountpoint {mountpoint}"
+        raise CommandError(f"{loop}: the daemon would look into its own mount. Mount it elsewhere.")
+
+
+def is_inside(path: str, directory: str) -> bool:
+    """Is an absolute path `directory`, or below it?"""
+    return os.path.commonpath([path, directory]) == directory
 
 
 def as_filesystem(source: str) -> Filesystem:

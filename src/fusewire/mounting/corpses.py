@@ -1,10 +1,11 @@
 """Mounts whose daemon is dead: 'Transport endpoint is not connected'.
 
-They stay in the tree until somebody unmounts them. Whether a mount is dead, only a request can
-tell: an open with O_PATH succeeds on a corpse, and stat may be answered from the cache. So one
-statfs is sent, which the kernel never answers by itself: it fails at once if the connection is
-dead. If the daemon lives it answers, or it hangs, and we with it; so it is sent from a process
-that we can leave behind.
+They stay in the tree until somebody unmounts them. A mount is alive if we see a process that
+has its device open and is not dying. If we see none, it may be another user's, or in another
+container, or the kernel too old to tell (before 6.18); then only a request can tell. An open
+with O_PATH succeeds on a corpse, and stat may be answered from the cache, so it is a statfs:
+that fails at once if the connection is dead. If the daemon lives it answers, or it hangs, and
+we with it; so it is sent from a process that we can leave behind.
 
 The kernel lets nobody but the mount's owner send requests, root not excepted, unless the mount
 has `allow_other`; root sends it as that user.
@@ -21,6 +22,7 @@ import threading
 from typing import Final
 
 from fusewire.mounting.detach import detach
+from fusewire.mounting.processes import is_dying, servers
 from fusewire.mounting.table import MountInfo, covering, read_table
 
 __all__ = ["bury", "is_dead"]
@@ -46,6 +48,12 @@ def is_dead(mount: MountInfo) -> bool:
 
     One that hangs is alive, and so is one that we cannot ask.
     """
+    is_served = any(not is_dying(pid) for pid in servers(mount.connection))
+    return not is_served and says_dead(mount)
+
+
+def says_dead(mount: MountInfo) -> bool:
+    """Tell whether a request to the topmost mount on a path fails because its connection is dead."""
     try:
         probe = subprocess.Popen(
             [sys.executable, "-I", "-S", "-c", PROBE, mount.mountpoint, str(mount.user_id), str(mount.group_id)],

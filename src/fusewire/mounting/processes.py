@@ -15,13 +15,15 @@ from __future__ import annotations
 import contextlib
 import enum
 import os
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
 from fusewire.mounting.fusectl import connection_in
 from fusewire.mounting.table import MountInfo, covering, read_table
 
-__all__ = ["Hold", "Holder", "command", "holders", "servers"]
+__all__ = ["Hold", "Holder", "command", "holders", "is_dying", "servers"]
 
 
 class Hold(enum.Enum):
@@ -47,7 +49,8 @@ class Holder:
         return f"{self.command} (pid {self.pid}) {self.hold.value} {self.path}"
 
 
-LINKS = {"exe": Hold.PROGRAM, "cwd": Hold.CWD, "root": Hold.ROOT}
+PF_EXITING: Final = 0x4  # include/linux/sched.h
+LINKS: Final = {"exe": Hold.PROGRAM, "cwd": Hold.CWD, "root": Hold.ROOT}
 
 
 def holders(mount: MountInfo) -> list[Holder]:
@@ -58,6 +61,17 @@ def holders(mount: MountInfo) -> list[Holder]:
 def servers(connection: int) -> list[int]:
     """Return the pids of those who have a device of `connection` open. None are seen before Linux 6.18."""
     return [pid for pid in pids() if any(connection_in(text) == connection for _, text in fdinfo(pid))]
+
+
+def is_dying(pid: int) -> bool:
+    """Tell whether a process is exiting, or has been sent a SIGKILL that it cannot have noticed yet."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as stat, open(f"/proc/{pid}/status", "rb") as status:
+            flags = int(stat.read().rpartition(b")")[2].split()[6])
+            pending = [int(line.split()[1], 16) for line in status if line.startswith((b"SigPnd:", b"ShdPnd:"))]
+    except OSError:
+        return True  # gone
+    return bool(flags & PF_EXITING) or any(mask >> signal.SIGKILL - 1 & 1 for mask in pending)
 
 
 def command(pid: int) -> str:

@@ -15,7 +15,6 @@ from fusewire.daemon.filesystem import Filesystem
 from fusewire.daemon.request import Request
 from fusewire.daemon.values import OpenFile
 from fusewire.errors import os_error
-from fusewire.filesystems.memory.budget import Budget
 from fusewire.filesystems.memory.inodes import Inode, RegularFile
 from fusewire.filesystems.memory.ownership import kill_privileges
 from fusewire.filesystems.memory.sparse import SparseFile, check_range
@@ -40,8 +39,7 @@ COPY_MAX: Final = 64 << 20  # bytes copied by one copy_file_range, lest everybod
 class Files(Filesystem):
     """Regular files by nodeid: how they are read, written and cut to size."""
 
-    def __init__(self, room: Budget, tree: Tree) -> None:
-        self._room = room  # in pages
+    def __init__(self, tree: Tree) -> None:
         self._tree = tree
 
     def open(self, request: Request, nodeid: int, flags: int) -> OpenFile:
@@ -53,6 +51,7 @@ class Files(Filesystem):
         It may, for nobody else writes here. But what is read from there, we do not hear of: so the
         first who opens a changed file to read it shall ask us, or atime would stay behind for ever.
         """
+        self._tree.count_again(file)
         file.nopen += 1
         return OpenFile(keep_cache=not file.atime_is_behind or flags & os.O_ACCMODE == os.O_WRONLY)
 

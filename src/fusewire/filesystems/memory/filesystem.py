@@ -8,14 +8,13 @@ beside it:
     tree.py       names and lives of inodes        inodes.py     what an inode is
     sparse.py     the bytes of files, with holes   ownership.py  whose a new file is; lost privileges
     listing.py    open directories                 xattrs.py     extended attributes
-    budget.py     how full it is
+    budget.py     how full it is                   acls.py       POSIX ACLs
 
 Who may do what, Linux checks (`default_permissions`), from modes and owners. Since nobody else
 changes anything here, it may also keep whatever it is told, for ever; so one `Memory` is
 mounted in one place at a time. It can be mounted again later, and then has what it had.
 
 There is nothing to flush or to sync, and locks are left to Linux: those methods are absent.
-POSIX ACLs are not supported; asked for, the answer is EOPNOTSUPP.
 """
 
 from __future__ import annotations
@@ -32,6 +31,7 @@ from typing import ClassVar, Final, TypeVar
 from fusewire.daemon.request import Request
 from fusewire.daemon.values import Attributes, Dirent, Entry, OpenFile, SetAttributes, StatFs
 from fusewire.errors import os_error
+from fusewire.filesystems.memory.acls import follow_mode, inherit, set_acl
 from fusewire.filesystems.memory.budget import Budget
 from fusewire.filesystems.memory.files import Files, mark_accessed
 from fusewire.filesystems.memory.inodes import PERMISSIONS, Birth, Directory, Inode, RegularFile, Special, Symlink
@@ -39,8 +39,8 @@ from fusewire.filesystems.memory.listing import Listing
 from fusewire.filesystems.memory.ownership import kill_as_asked, new_owner
 from fusewire.filesystems.memory.sparse import PAGE
 from fusewire.filesystems.memory.tree import NAME_MAX, Tree
-from fusewire.filesystems.memory.xattrs import Xattrs, checked
-from fusewire.wire import InitFlags
+from fusewire.filesystems.memory.xattrs import ACCESS_ACL, DEFAULT_ACL, Xattrs, checked
+from fusewire.wire import InitFlags, SetxattrFlags
 
 __all__ = ["Memory"]
 
@@ -70,7 +70,11 @@ class Memory(Files):
 
     blocking: ClassVar[bool] = False
     default_permissions: ClassVar[bool] = True  # to be mounted so: Linux checks permissions before it asks
-    init_flags: ClassVar[int] = InitFlags.FUSE_HANDLE_KILLPRIV_V2  # else each write is preceded by a GETXATTR
+    init_flags: ClassVar[int] = (
+        InitFlags.FUSE_HANDLE_KILLPRIV_V2  # else each write is preceded by a GETXATTR
+        | InitFlags.FUSE_POSIX_ACL
+        | InitFlags.FUSE_DONT_MASK  # what a default ACL says counts more than the umask
+    )
     entry_timeout: ClassVar[float] = math.inf
     attr_timeout: ClassVar[float] = math.inf
     negative_timeout: ClassVar[float] = math.inf
@@ -87,11 +91,13 @@ class Memory(Files):
         half = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // PAGE // 2
         owner = os.getuid() if uid is None else uid, os.getgid() if gid is None else gid
         super().__init__(
-            room=Budget(half if size is None else size // PAGE),
-            tree=Tree(
-                Budget(half if inodes is None else inodes),
-                lambda nodeid: Directory(Birth(nodeid, modes.S_IFDIR | mode & PERMISSIONS, *owner, time_ns()), None),
-            ),
+            Tree(
+                places=Budget(half if inodes is None else inodes),
+                room=Budget(half if size is None else size // PAGE),
+                root=lambda nodeid: Directory(
+                    Birth(nodeid, modes.S_IFDIR | mode & PERMISSIONS, *owner, time_ns()), None
+                ),
+            )
         )
         self._listings: dict[int, Listing] = {}  # by fh
         self._fhs = itertools.count(1)
@@ -134,7 +140,7 @@ class Memory(Files):
 
     def tmpfile(self, request: Request, parent: int, flags: int, mode: int) -> tuple[Entry, OpenFile]:
         directory, mode = self._tree.directory(parent), modes.S_IFREG | mode & PERMISSIONS
-        file = self._make_nameless(request, directory, RegularFile, mode, self._room)
+        file = self._make_nameless(request, directory, RegularFile, mode, self._tree.room)
         file.nameless = True
         return self._entry(file), self._open(file, flags)
 
@@ -177,7 +183,7 @@ class Memory(Files):
         return Entry(inode.nodeid, inode.attributes())
 
     def _make_file(self, request: Request, parent: int, name: str, mode: int) -> RegularFile:
-        return self._make(request, parent, name, RegularFile, modes.S_IFREG | mode & PERMISSIONS, self._room)
+        return self._make(request, parent, name, RegularFile, modes.S_IFREG | mode & PERMISSIONS, self._tree.room)
 
     def _make(
         self, request: Request, parent: int, name: str, kind: Callable[[Birth, More], Made], mode: int, more: More
@@ -193,7 +199,13 @@ class Memory(Files):
         self, request: Request, directory: Directory, kind: Callable[[Birth, More], Made], mode: int, more: More
     ) -> Made:
         owner = new_owner(request, directory, mode)
-        return self._tree.add(lambda nodeid: kind(Birth(nodeid, *owner, time_ns()), more))
+        inode = self._tree.add(lambda nodeid: kind(Birth(nodeid, *owner, time_ns()), more))
+        try:
+            inherit(inode, directory, request.umask, self._tree.room)
+        except OSError:
+            self._tree.settle(inode)
+            raise
+        return inode
 
     # --- attributes
 
@@ -208,11 +220,13 @@ class Memory(Files):
         if changes.size is not None:
             self._resize(self._tree.file(nodeid), changes.size, now, always=changes.fh is not None)
         inode.become(changes, now)
+        if changes.mode is not None:
+            follow_mode(inode)
         kill_as_asked(request, inode, changes)
         return inode.attributes()
 
     def statfs(self, request: Request, nodeid: int) -> StatFs:
-        room, places = self._room, self._tree.places
+        room, places = self._tree.room, self._tree.places
         return StatFs(room.limit, room.free, room.free, places.limit, places.free, PAGE, PAGE, NAME_MAX)
 
     # --- directories
@@ -260,9 +274,14 @@ class Memory(Files):
 
     def setxattr(self, request: Request, nodeid: int, name: str, value: memoryview, flags: int) -> None:
         inode = self._tree.inode(nodeid)
-        xattrs = inode.xattrs or Xattrs(self._room)
-        xattrs.set(checked(name), value, flags)
-        inode.xattrs = xattrs
+        if checked(name) in (ACCESS_ACL, DEFAULT_ACL):
+            set_acl(inode, name, value, flags, self._tree.room)
+            if request.body.setxattr_flags & SetxattrFlags.FUSE_SETXATTR_ACL_KILL_SGID:
+                inode.mode &= ~modes.S_ISGID
+        else:
+            xattrs = inode.xattrs or Xattrs(self._tree.room)
+            xattrs.set(name, value, flags)
+            inode.xattrs = xattrs
         inode.changed(time_ns())
 
     def getxattr(self, request: Request, nodeid: int, name: str) -> bytes:

@@ -1,7 +1,7 @@
 """The inodes of a filesystem in memory: what a file is, without its names.
 
-An inode lives while something leads to it: a name (`nlink`), the kernel (`nlookup`, until it
-forgets), or an open file (`nopen`). `Tree.settle` is the one place that asks.
+An inode lives while something leads to it: a name (`nlink`), an open file (`nopen`), or the
+kernel (`nlookup`, until it forgets). `Tree.settle` is the one place that asks.
 
 Times follow POSIX: `changed` marks ctime, `modified` mtime and ctime. For atime nobody wants a
 write for each read, so `accessed` does what Linux does by default (relatime): only an atime
@@ -45,6 +45,7 @@ class Inode:
         "btime_ns",
         "ctime_ns",
         "gid",
+        "is_aside",
         "mode",
         "mtime_ns",
         "nlink",
@@ -61,6 +62,7 @@ class Inode:
         self.nlink = 0
         self.nlookup = 0
         self.nopen = 0
+        self.is_aside = False  # known to the kernel alone; see tree.py
         self.xattrs: Xattrs | None = None  # None until there is one
 
     @property
@@ -131,6 +133,16 @@ class Inode:
         if self.atime_is_old(now_ns):
             self.atime_ns = now_ns
 
+    @property
+    def pages(self) -> int:
+        """Pages of room that are taken for this."""
+        return 0 if self.xattrs is None else self.xattrs.pages
+
+    def move_to(self, room: Budget) -> None:
+        """Take what is stored here from another room than before. ENOSPC unless it has `pages` free."""
+        if self.xattrs is not None:
+            self.xattrs.move_to(room)
+
     def free(self) -> None:
         """Give back what is counted: nothing leads here any more."""
         if self.xattrs is not None:
@@ -154,6 +166,14 @@ class RegularFile(Inode):
     @property
     def blocks(self) -> int:
         return self.content.pages * (PAGE // SECTOR)
+
+    @property
+    def pages(self) -> int:
+        return self.content.pages + super().pages
+
+    def move_to(self, room: Budget) -> None:
+        self.content.move_to(room)
+        super().move_to(room)
 
     def free(self) -> None:
         super().free()

@@ -131,6 +131,12 @@ class SparseFile:
         self._zero(start, first)
         self._zero(last, end)
 
+    def move_to(self, budget: Budget) -> None:
+        """Take every page from `budget`, and give it back where it came from. ENOSPC."""
+        budget.take(self.pages)
+        self._budget.give(self.pages)
+        self._budget = budget
+
     def free(self) -> None:
         """Give back every page: the file is gone."""
         self.truncate(0)

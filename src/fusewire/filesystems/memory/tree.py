@@ -9,6 +9,11 @@ here, so that link counts, times and counted places are kept in one file:
     places   one for each inode, and one for each further name of it: names take memory too
 
 Each method checks everything before it changes anything.
+
+What the kernel alone still knows, having neither name nor opener, is *set aside*: its room and
+its place are free at once. Otherwise a full filesystem would go on being full after an unlink,
+until the FORGET comes, and requests may overtake that (fs/fuse/dev.c, fuse_dev_do_read). Should
+somebody open it once more, through /proc/self/fd, it is counted again.
 """
 
 from __future__ import annotations
@@ -16,6 +21,7 @@ from __future__ import annotations
 import errno
 import itertools
 import os
+import sys
 from collections.abc import Callable
 from typing import Final, TypeVar
 
@@ -34,8 +40,10 @@ Made = TypeVar("Made", bound=Inode)
 class Tree:
     """All inodes of a filesystem, from the root down, and those without a name."""
 
-    def __init__(self, places: Budget, root: Callable[[int], Directory]) -> None:
+    def __init__(self, places: Budget, room: Budget, root: Callable[[int], Directory]) -> None:
         self.places = places
+        self.room = room  # in pages
+        self.aside = Budget(sys.maxsize)  # the room of what is set aside
         self.inodes: dict[int, Inode] = {}  # by nodeid
         self._nodeids = itertools.count(1)  # never used again, so every generation is 0
         self.root = self.add(root)
@@ -78,11 +86,30 @@ class Tree:
         return made
 
     def settle(self, inode: Inode) -> None:
-        """Let go of an inode if nothing leads to it any more: no name, no lookup, no open file."""
-        if not (inode.nlink or inode.nlookup or inode.nopen):
-            del self.inodes[inode.nodeid]
+        """Let go of an inode if nothing leads to it any more: no name, no open file, no lookup."""
+        if inode.nlink or inode.nopen:
+            return
+        if not inode.is_aside:
+            inode.is_aside = True
+            inode.move_to(self.aside)
             self.places.give()
+        if not inode.nlookup:
+            del self.inodes[inode.nodeid]
             inode.free()
+
+    def count_again(self, inode: Inode) -> None:
+        """Count what was set aside, before it is used again.
+
+        Raises:
+            OSError: ENOSPC if its room or its place was given away.
+        """
+        if not inode.is_aside:
+            return
+        if inode.pages > self.room.free:
+            raise os_error(errno.ENOSPC)
+        self.places.take()
+        inode.move_to(self.room)
+        inode.is_aside = False
 
     # --- by name
 
@@ -128,6 +155,7 @@ class Tree:
         elif not (isinstance(inode, RegularFile) and inode.nameless):
             raise os_error(errno.ENOENT)
         else:
+            self.count_again(inode)
             inode.nameless = False
         self.enter(parent, name, inode, now_ns)
         inode.changed(now_ns)

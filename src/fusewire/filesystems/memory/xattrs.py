@@ -3,9 +3,9 @@
     user.       anybody with the permissions of the file
     trusted.    root alone
     security.   security modules, and file capabilities (security.capability)
-    system.     EOPNOTSUPP: the only ones of note are POSIX ACLs, which nobody would enforce here
+    system.     the two POSIX ACLs alone; acls.py says what they mean
 
-Linux asks a filesystem only after it has checked the caller's permissions by namespace (fs/xattr.c,
+Whatever else is asked for is answered EOPNOTSUPP. Linux asks a filesystem only after it has checked the caller's permissions by namespace (fs/xattr.c,
 xattr_permission); but a listing is not checked, so names under `trusted.` are left out of it here.
 
 Names and values take room from the filesystem's pages, rounded up for each file.
@@ -22,9 +22,11 @@ from fusewire.filesystems.memory.budget import Budget
 from fusewire.filesystems.memory.sparse import PAGE
 from fusewire.wire import Buffer
 
-__all__ = ["CAPABILITY", "Xattrs", "checked"]
+__all__ = ["ACCESS_ACL", "CAPABILITY", "DEFAULT_ACL", "Xattrs", "checked"]
 
 CAPABILITY: Final = "security.capability"
+ACCESS_ACL: Final = "system.posix_acl_access"
+DEFAULT_ACL: Final = "system.posix_acl_default"
 NAMESPACES: Final = ("user.", "trusted.", "security.")
 NAME_MAX: Final = 255  # bytes (XATTR_NAME_MAX)
 VALUE_MAX: Final = 65536  # bytes (XATTR_SIZE_MAX)
@@ -41,12 +43,21 @@ class Xattrs:
         self._room = room
         self._pages = 0  # taken from `room`
 
+    def find(self, name: str) -> bytes | None:
+        """Return a value, if there is one of that name."""
+        return self._values.get(name)
+
     def get(self, name: str) -> bytes:
         """Return a value; ENODATA if there is none of that name."""
         value = self._values.get(name)
         if value is None:
             raise os_error(errno.ENODATA)
         return value
+
+    @property
+    def pages(self) -> int:
+        """How many they take from the room."""
+        return self._pages
 
     def names(self, privileged: bool) -> list[str]:
         """Return all names; those under `trusted.` only if `privileged`."""
@@ -79,6 +90,12 @@ class Xattrs:
         if name in self._values:
             self.remove(name)
 
+    def move_to(self, room: Budget) -> None:
+        """Take the pages from `room`, and give them back where they came from. ENOSPC."""
+        room.take(self._pages)
+        self._room.give(self._pages)
+        self._room = room
+
     def free(self) -> None:
         """Give back all room: the file is gone."""
         self._become({})
@@ -99,7 +116,7 @@ def checked(name: str) -> str:
         OSError: EOPNOTSUPP in a namespace that is not kept here, EINVAL if the namespace is all of it,
             ERANGE if it is longer than `NAME_MAX`.
     """
-    if not name.startswith(NAMESPACES):
+    if not name.startswith(NAMESPACES) and name not in (ACCESS_ACL, DEFAULT_ACL):
         raise os_error(errno.EOPNOTSUPP)
     if name in NAMESPACES:
         raise os_error(errno.EINVAL)

@@ -28,6 +28,31 @@ def test_an_unlinked_file_lives_until_it_is_closed_and_forgotten(memory: Memory,
     assert root.statfs(ROOT).bfree == root.statfs(ROOT).blocks
 
 
+def test_what_the_kernel_alone_still_knows_takes_no_room(memory: Memory, root: Caller) -> None:
+    """Its FORGET is on its way, and may come after a request that needs the room."""
+    file = root.file("f", bytes(10_000))
+    root.setxattr(file, "user.x", b"1", 0)
+    root.unlink(ROOT, "f")
+    assert (root.statfs(ROOT).bfree, root.statfs(ROOT).ffree) == (256, 99)
+    assert root.read(file, 0, 0, 5) == bytes(5)
+    root.open(file, os.O_RDWR)  # through /proc/self/fd
+    assert (root.statfs(ROOT).bfree, root.statfs(ROOT).ffree) == (252, 98)
+    root.release(file, 0)
+    memory.forget(file, 1)
+    assert (root.statfs(ROOT).bfree, root.statfs(ROOT).ffree) == (256, 99)
+
+
+def test_what_was_given_up_is_not_opened_again_once_its_room_is_taken(root: Caller) -> None:
+    file = root.file("f", bytes(10_000))
+    root.unlink(ROOT, "f")
+    root.file("full", bytes(1 << 20))
+    with refused(errno.ENOSPC):
+        root.open(file, os.O_RDWR)
+    root.unlink(ROOT, "full")
+    root.open(file, os.O_RDWR)
+    assert root.read(file, 0, 0, 20_000) == bytes(10_000)
+
+
 def test_every_answer_that_names_a_node_is_one_lookup(memory: Memory, root: Caller) -> None:
     file = root.file("f")
     root.lookup(ROOT, "f")
