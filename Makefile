@@ -10,7 +10,7 @@ ARGS ?=
 VENV := .venv
 IN_VENV := $(VENV)/bin/python
 PIP := $(IN_VENV) -m pip install --quiet --disable-pip-version-check
-CHECKED := $(wildcard src tests examples benchmarks fuzz torture)
+CHECKED := $(wildcard src tests docs examples benchmarks fuzz torture)
 
 # An installed environment knows the checkout by its path, and Python by a link.
 USABLE := $(shell test -x $(IN_VENV) && $(IN_VENV) -c \

@@ -47,7 +47,7 @@ class Effort:
 
 
 FULL = Effort(rounds=5, seconds=0.5, files=10_000)
-QUICK = Effort(rounds=3, seconds=0.1, files=10_000)
+QUICK = Effort(rounds=3, seconds=0.1, files=2_000)
 
 
 @dataclass

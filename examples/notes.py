@@ -1,6 +1,6 @@
 """Notes: files that can be written, and a directory that finds them by a word.
 
-    mkdir /mnt/x; fusewire mount examples/notes.py:root /mnt/x
+    fusewire mount examples/notes.py:root /mnt/x        # or: python examples/notes.py /mnt/x
 
     echo 'buy milk and honey' > /mnt/x/shopping
     echo 'the milk is sour' >> /mnt/x/diary

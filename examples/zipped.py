@@ -4,7 +4,7 @@
     ZIP=archive.zip fusewire mount examples/zipped.py:root /mnt/x
 
     ls -lR /mnt/x
-    diff -r /mnt/x unpacked/
+    diff -r /mnt/x/ unpacked/
 
 An opened file is an object: the archive's own reader, which remembers how far it has unpacked.
 Reading on from there costs nothing; going back unpacks from the start of the file again.

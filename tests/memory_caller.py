@@ -22,18 +22,23 @@ ROOT = 1
 class Caller:
     """A user with his ids. Each method of the filesystem is one of his, without the request."""
 
-    def __init__(self, filesystem: Memory, uid: int = 0, gid: int = 0) -> None:
+    def __init__(self, filesystem: Memory, uid: int = 0, gid: int = 0, umask: int = 0) -> None:
         self.filesystem = filesystem
         self.uid = uid
         self.gid = gid
+        self.umask = umask
 
     def request(self, name: str, **fields: int) -> Request:
         """A request whose body is all zeros but for `fields`."""
         row = operation(name)
+        if row.body is not None and hasattr(row.body, "umask"):
+            fields["umask"] = self.umask
         body: WireStruct | None = None if row.body is None else row.body(**fields)
         names = (b"x",) * row.names
-        message = encode_request(row, unique=2, uid=self.uid, gid=self.gid, pid=os.getpid(), body=body, names=names)
-        return Request(decode_request(message))
+        message = encode_request(
+            row, unique=2, uid=self.uid, gid=self.gid, pid=os.getpid(), body=body, names=names, setxattr_ext=True
+        )
+        return Request(decode_request(message, setxattr_ext=True))
 
     def __getattr__(self, name: str) -> Any:
         method, request = getattr(self.filesystem, name), self.request(OPERATION.get(name, name.upper()))

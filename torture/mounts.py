@@ -18,7 +18,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 CONNECTIONS = Path("/sys/fs/fuse/connections")
@@ -78,16 +78,17 @@ def fuse_mounts() -> list[tuple[str, int]]:
 def abort_below(home: str) -> None:
     """Abort every connection that is mounted below a directory."""
     for mountpoint, connection in fuse_mounts():
-        if mountpoint.startswith(f"{home}/"):
-            abort(connection)
+        if mountpoint.startswith(f"{home}/"):  # it is mounted, so its number is its own
+            (CONNECTIONS / str(connection) / "abort").write_text("1")
 
 
-def abort(connection: int) -> None:
-    """End every request of a connection with an error, and the connection with them."""
-    try:
-        (CONNECTIONS / str(connection) / "abort").write_text("1")
-    except OSError:  # it has ended by itself
-        pass
+def open_abort(connection: int) -> int:
+    """The file that aborts a connection when something is written to it.
+
+    The kernel gives the number of a dead connection to the next one at once, also to one of a
+    stranger. An open file stays with its connection: written to later, it does nothing.
+    """
+    return os.open(CONNECTIONS / str(connection) / "abort", os.O_WRONLY | os.O_CLOEXEC)
 
 
 def unmount(mountpoint: str) -> None:
@@ -137,9 +138,9 @@ class Mount:
     command: Sequence[str]
     mountpoint: str
     log: Path
-    environment: dict[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
     connection: int = 0
+    abort_fd: int | None = None
 
     def start(self, seconds: float = 15) -> None:
         """Start the daemon; return when the mount answers.
@@ -152,19 +153,12 @@ class Mount:
         except FileExistsError:  # exist_ok would stat it, which a dead mount does not like
             pass
         with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                self.command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env={**os.environ, **self.environment},
-            )
+            self.process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         deadline = time.monotonic() + seconds
         while not self.ready(seconds):
             if self.process.poll() is not None:
                 raise MountError(f"it ended with {self.process.returncode}: {self.last_words()}")
             if time.monotonic() > deadline:
-                abort(self.connection)
                 self.kill()
                 raise MountError(f"no answer after {seconds:.0f} s: {self.last_words()}")
             time.sleep(0.005)
@@ -174,7 +168,11 @@ class Mount:
         found = connection_of(self.mountpoint)
         if found is None:
             return False
-        self.connection = found
+        self.forget_connection()
+        try:
+            self.connection, self.abort_fd = found, open_abort(found)
+        except FileNotFoundError:  # the dead one that was there is gone by now
+            return False
         return answers(self.mountpoint, found, seconds)
 
     @property
@@ -198,7 +196,7 @@ class Mount:
         try:
             self.process.wait(5)
         except subprocess.TimeoutExpired:  # it waits in its own connection
-            abort(self.connection)
+            self.abort()
             self.process.wait(5)
 
     def stop(self, seconds: float = 10) -> bool:
@@ -209,15 +207,26 @@ class Mount:
         try:
             return self.process.wait(seconds) == 0
         except subprocess.TimeoutExpired:
-            abort(self.connection)
+            self.abort()
             self.kill()
             return False
         finally:
             self.process = None
+            self.forget_connection()
 
     def abort(self) -> None:
-        """End the connection, and with it every request that waits."""
-        abort(self.connection)
+        """End the connection, and with it every request that waits, with an error."""
+        if self.abort_fd is not None:
+            try:
+                os.write(self.abort_fd, b"1")
+            except OSError:  # it has ended by itself
+                pass
+
+    def forget_connection(self) -> None:
+        """There will be another one, or none."""
+        if self.abort_fd is not None:
+            os.close(self.abort_fd)
+            self.abort_fd = None
 
 
 class TooLong(Exception):

@@ -131,7 +131,7 @@ class Memory(mfusepy.Operations):
         self.open_files.pop(fh, None)
 
     def read(self, path, size, offset, fh):
-        return bytes(self.open_files[fh].data[offset : offset + size])
+        return bytes(memoryview(self.open_files[fh].data)[offset : offset + size])
 
     def write(self, path, data, offset, fh):
         inode = self.open_files[fh]

@@ -147,7 +147,7 @@ class Memory(pyfuse3.Operations):
         return pyfuse3.FileInfo(fh=inode, direct_io=True, keep_cache=False)
 
     async def read(self, fh, off, size):
-        return bytes(self.inodes[fh].data[off : off + size])
+        return bytes(memoryview(self.inodes[fh].data)[off : off + size])
 
     async def write(self, fh, off, buf):
         inode = self.inodes[fh]

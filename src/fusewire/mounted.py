@@ -108,7 +108,7 @@ class Mount:
         timeouts = Timeouts(options.entry_timeout, options.attr_timeout, options.negative_timeout)
         kind = LoggedSession if requests_are_logged() else Session
         session = kind(self.filesystem, timeouts, Limits())
-        mounted = mounting.mount(self.mountpoint, options)
+        mounted = mounting.mount(self.mountpoint, options, self.filesystem.root_type)
         self._mounted, self.session = mounted, session
         self.mountpoint, self.connection = mounted.mountpoint, mounted.connection
         return session, Device(mounted.fd, session.limits.buffer_size)

@@ -438,7 +438,13 @@ def test_a_directory_may_have_only_an_async_list() -> None:
 
 @pytest.mark.parametrize(
     ("method", "meant"),
-    [("raedlink", "readlink"), ("getAttr", "getattr"), ("read_link", "readlink"), ("get_xattr", "getxattr")],
+    [
+        ("raedlink", "readlink"),
+        ("getAttr", "getattr"),
+        ("raed", "read"),
+        ("read_link", "readlink"),
+        ("get_xattr", "getxattr"),
+    ],
 )
 def test_a_misspelt_method_is_refused_by_its_name(method: str, meant: str) -> None:
     base = Symlink if meant == "readlink" else File

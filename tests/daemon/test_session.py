@@ -312,7 +312,7 @@ def test_a_timeout_may_be_forever() -> None:
         (OSError(-2, "negative"), errno.EIO),
         (OSError(4095, "huge"), errno.EIO),
         (KeyError("oops"), errno.EIO),
-        (MemoryError(), errno.EIO),
+        (MemoryError(), errno.ENOMEM),
         (SystemExit(3), errno.EIO),
     ],
 )

@@ -88,7 +88,7 @@ def every_path(local: LocalDirectory, request: Request) -> Iterator[str]:
 
 def test_descriptors_kept_for_speed_make_room_for_those_that_are_needed(source: Path) -> None:
     for number in range(30):
-        write(source / str(number))
+        (source / str(number)).mkdir()
     with descriptor_limit(in_use() + 40) as limit:
         local = LocalDirectory(source)
         free = limit - len(os.listdir("/proc/self/fd"))
@@ -98,16 +98,16 @@ def test_descriptors_kept_for_speed_make_room_for_those_that_are_needed(source: 
         assert len(local._inodes.recent) >= 16
         opened = list(open_until_there_are_too_many(local, nodeids))
         assert len(opened) >= free - 1  # one is needed to open the next
-        local.release(asked(), *opened[0])
-        assert content(local, nodeids[0]) == b""  # and all is well again
+        local.releasedir(asked(), *opened[0])
+        assert local.getattr(asked(), nodeids[0], None).nlink == 2  # and all is well again
         local.destroy()
 
 
 def open_until_there_are_too_many(local: LocalDirectory, nodeids: list[int]) -> Iterator[tuple[int, int]]:
-    """Open files until EMFILE; yield each nodeid and `fh`."""
+    """Open directories until EMFILE; yield each nodeid and `fh`."""
     for nodeid in itertools.cycle(nodeids):
         try:
-            yield nodeid, local.open(asked(), nodeid, os.O_RDONLY).fh
+            yield nodeid, local.opendir(asked(), nodeid, 0).fh
         except OSError as error:
             assert error.errno == errno.EMFILE  # noqa: PT017
             return
@@ -293,6 +293,21 @@ def test_what_could_not_be_removed_stays(source: Path, local: LocalDirectory) ->
     cold(local)
     assert content(local, file) == b"A"
     assert len(local._inodes.removed) == 0
+
+
+def test_no_file_is_kept_open_that_nobody_has_open(source: Path, local: LocalDirectory) -> None:
+    """Its blocks would not be free when it is deleted behind our back."""
+    nodeid = walk(local, write(source / "a", b"A").name).nodeid
+    assert content(local, nodeid) == b"A"
+    local.setattr(asked(), nodeid, SetAttributes(size=10))
+    targets = [os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd") if alive(fd)]
+    assert str(source) in targets
+    assert str(source / "a") not in targets
+
+
+def alive(fd: str) -> bool:
+    """Whether a descriptor still is: the one that listed them is not."""
+    return os.path.lexists(f"/proc/self/fd/{fd}")
 
 
 # --- numbers are used again

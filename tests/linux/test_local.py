@@ -238,7 +238,7 @@ def test_errors_of_the_source_reach_the_caller(tmp_path: Path, place: Path) -> N
 
     below = tmp_path / "below"
     below.mkdir()
-    with fusewire.mount({"bad": Broken(), "good": b"good"}, str(below)), mounted(below, place):
+    with fusewire.mount({"bad": Broken(), "good": b"good"}, str(below), "ro"), mounted(below, place):
         with pytest.raises(OSError, match=os.strerror(errno.EIO)):
             (place / "bad").read_bytes()
         with pytest.raises(OSError, match=os.strerror(errno.EROFS)):
@@ -377,6 +377,25 @@ def test_what_is_mounted_below_the_source_is_part_of_it(source: Path, place: Pat
                 os.rename(place / "below/new", place / "new")
         finally:
             umount(source / "bound", MNT_DETACH)
+
+
+def test_a_mount_below_its_own_source_is_listed_and_not_entered(source: Path) -> None:
+    (source / "here").mkdir()
+    (source / "file").write_bytes(b"x")
+    with mounted(source, source / "here"):
+        assert sorted(os.listdir(source / "here")) == ["file", "here"]
+        assert (source / "here/file").read_bytes() == b"x"
+        with pytest.raises(OSError, match=os.strerror(errno.EDEADLK)):
+            os.stat(source / "here/here")
+        assert {entry.name: entry.is_dir() for entry in os.scandir(source / "here")} == {"file": False, "here": True}
+
+
+def test_a_mount_over_its_own_source(source: Path) -> None:
+    (source / "file").write_bytes(b"x")
+    with mounted(source, source):
+        assert (source / "file").read_bytes() == b"x"
+        (source / "new").write_bytes(b"new")
+    assert (source / "new").read_bytes() == b"new"
 
 
 @root_only

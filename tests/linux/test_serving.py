@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 import fusewire
-from fusewire import Attributes, Directory, File, Filesystem, Handle, Node, Request, current_request
+from fusewire import Attributes, Directory, File, Filesystem, Handle, MountError, Node, Request, current_request
 from fusewire.daemon.values import Entry
 from fusewire.filesystems import Memory
 
@@ -100,6 +100,18 @@ def test_a_busy_mount_is_detached_and_then_aborted(mountpoint: Path, monkeypatch
     with pytest.raises(OSError, match=os.strerror(errno.ENOTCONN)):
         os.close(fd)
     assert os.listdir(mountpoint) == []
+
+
+def test_a_file_is_mounted_on_a_file_and_a_directory_on_a_directory(tmp_path: Path, mountpoint: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    with pytest.raises(MountError, match="it is a file, and the filesystem a directory"):
+        fusewire.mount({}, str(file)).start()
+    with pytest.raises(MountError, match="it is a directory, and the filesystem a file"):
+        fusewire.mount(Hello(), str(mountpoint)).start()
+    with fusewire.mount(Hello(), str(file)):
+        assert file.read_bytes() == b"hello\n"
+    assert file.read_bytes() == b""
 
 
 def test_what_cannot_be_served_is_refused_before_it_is_mounted(mountpoint: Path) -> None:

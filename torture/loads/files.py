@@ -99,6 +99,9 @@ def many(place: Place) -> str:
     try:
         found = walk(mountpoint)
         held = len(os.listdir(f"/proc/{mount.pid}/fd"))
+    except OSError as error:
+        state = "alive" if mount.alive() else "dead"
+        raise Failed(f"{error}; the daemon is {state}, its last words: {mount.last_words()}") from error
     finally:
         mount.stop()
     expect("files found", found, directories * each)

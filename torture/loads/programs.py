@@ -28,8 +28,8 @@ def fio(place: Place) -> str:
     common = [f"--size={size}m", "--randseed=7", "--fallocate=none", "--group_reporting", "--output-format=terse"]
     verify = ["--verify=crc32c", "--do_verify=1", "--verify_fatal=1"]
     for name, options in FIO_JOBS.items():
-        where = f"--directory={place.directory}"
-        run("fio", f"--name={name.replace(' ', '-')}", where, *common, *verify, *options.split())
+        where = [f"--directory={place.directory}", f"--aux-path={place.directory}"]
+        run("fio", f"--name={name.replace(' ', '-')}", *where, *common, *verify, *options.split())
         for path in place.directory.iterdir():
             path.unlink()
     return f"{len(FIO_JOBS)} jobs of {size} MiB"
@@ -38,7 +38,7 @@ def fio(place: Place) -> str:
 NANOSECONDS = "--modify-window=-1"  # of rsync: by default it compares seconds
 
 STRESSORS = """access chdir chmod chown copy-file dentry dir dirdeep dirmany fallocate fcntl filename flock fpunch fstat
-getdent hdd iomix lease link lockf lockofd mknod mmap open rename seek sendfile splice symlink touch utime
+getdent hdd lease link lockf lockofd mknod mmap open rename seek sendfile splice symlink touch utime
 xattr"""
 
 
@@ -50,7 +50,7 @@ def stress_ng(place: Place) -> str:
     for start in range(0, len(names), together):
         some = names[start : start + together]
         options = [f"--{name}=1" for name in some]
-        bounds = [f"--{name}-bytes=16m" for name in ("hdd", "fallocate", "mmap", "iomix") if name in some]
+        bounds = [f"--{name}-bytes=16m" for name in ("hdd", "fallocate", "mmap") if name in some]
         common = ["--temp-path", str(place.directory), "--timeout", f"{place.amount(1, 5)}s", "--verify", "--oomable"]
         output = run("stress-ng", *options, *bounds, *common, cwd=place.directory, codes=(0, 3))
         trouble = [line for line in output.splitlines() if re.search(r"stress-ng: (fail|error):", line)]

@@ -62,6 +62,9 @@ def add_what_and_where(group: argparse._ArgumentGroup) -> None:
     group.add_argument("source", metavar="SOURCE", help="what to mount")
     group.add_argument("mountpoint", metavar="MOUNTPOINT", help="an existing directory")
     group.add_argument("-o", dest="options", metavar="OPTIONS", action="append", default=[], help="see below")
+    group.add_argument(
+        "-n", "-s", action="store_true", help=argparse.SUPPRESS
+    )  # mount(8) may pass them: no mtab, sloppy
 
 
 def add_serving(group: argparse._ArgumentGroup) -> None:
@@ -111,25 +114,36 @@ def serve(arguments: argparse.Namespace, ready: Callable[[], None]) -> int:
     import fusewire
 
     log_to(arguments.log, arguments.verbose)
-    options, mountpoint = mount_options(arguments), os.path.abspath(arguments.mountpoint)
-    refuse_itself(arguments.source, mountpoint)
-    filesystem = as_filesystem(arguments.source)
-    how = {"threads": arguments.threads, "strict": arguments.strict}
+    mount = prepared(arguments)
 
     def told(mount: Mount) -> None:
         say_mounted(arguments, mount)
         ready()
 
-    try:
-        mount = fusewire.mount(filesystem, mountpoint, options, **how)
-    except (TypeError, ValueError) as error:
-        raise CommandError(f"'{arguments.source}' cannot be mounted so: {error}", code=USAGE) from error
     with strictly(arguments):
         if arguments.asyncio:
             asyncio.run(serve_in_loop(mount, told))
         else:
-            fusewire.run(filesystem, mountpoint, options, ready=told, **how)
+            what, where, options, threads = mount.filesystem, mount.mountpoint, mount.options, mount.threads
+            fusewire.run(what, where, options, threads=threads, strict=mount.strict, ready=told)
     return 0
+
+
+def prepared(arguments: argparse.Namespace) -> Mount:
+    """What is to be mounted, as far as it can be known to be right before it is.
+
+    Raises:
+        CommandError: one of the arguments is wrong, alone or beside the others.
+    """
+    import fusewire
+
+    options, mountpoint = mount_options(arguments), os.path.abspath(arguments.mountpoint)
+    refuse_itself(arguments.source, mountpoint)
+    filesystem = as_filesystem(arguments.source)
+    try:
+        return fusewire.mount(filesystem, mountpoint, options, threads=arguments.threads, strict=arguments.strict)
+    except (TypeError, ValueError) as error:
+        raise CommandError(f"'{arguments.source}' cannot be mounted so: {error}", code=USAGE) from error
 
 
 @contextmanager

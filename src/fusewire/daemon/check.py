@@ -62,7 +62,8 @@ def _meant(name: str, known: Collection[str]) -> str | None:
     folded = name.replace("_", "").lower()
     if folded in plain:
         return plain[folded]
-    close = difflib.get_close_matches(folded, plain, 1, ALIKE)
+    swapped = [other for other in plain if sorted(other) == sorted(folded)]
+    close = swapped or difflib.get_close_matches(folded, plain, 1, ALIKE)
     return plain[close[0]] if close else None
 
 

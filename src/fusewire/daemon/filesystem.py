@@ -77,6 +77,8 @@ class Filesystem:
     """False promises that no `def` method ever waits: it is then run where the request is read."""
     default_permissions: ClassVar[bool] = False
     """True has the kernel check modes and owners, as `-o default_permissions`; `access` is not asked then."""
+    root_type: int = modes.S_IFDIR
+    """What nodeid 1 is, S_IFDIR or S_IFREG: it can be mounted on the same alone."""
     init_flags: ClassVar[int] = 0
     """Bits of `InitFlags` to ask the kernel for beside those that every filesystem gets."""
 

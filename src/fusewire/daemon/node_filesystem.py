@@ -62,6 +62,7 @@ class NodeFilesystem(Filesystem):
         self.lock = threading.Lock()  # of lookup counts, and of the two tables of nodes
         self.ended = False  # its nodes may then be mounted elsewhere
         self.root = as_node(root)
+        self.root_type = self.root.type
         self._enter(self.root)
 
     # --- nodes and numbers

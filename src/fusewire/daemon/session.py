@@ -318,10 +318,13 @@ BY_CLASS: Final = {  # for those who raise `FileNotFoundError()` without a numbe
 def errno_of(error: BaseException) -> int | None:
     """The errno that the caller gets; None if `error` is not of a filesystem's making.
 
-    A cancellation is an interrupt. An OSError without a number has its class's.
+    A cancellation is an interrupt. An OSError without a number has its class's. To be out of
+    memory is the machine's fault, not the filesystem's.
     """
     if isinstance(error, asyncio.CancelledError):
         return errno.EINTR
+    if isinstance(error, MemoryError):
+        return errno.ENOMEM
     if not isinstance(error, OSError):
         return None
     code = error.errno or BY_CLASS.get(type(error), 0)

@@ -21,7 +21,7 @@ from typing import Literal
 
 from fusewire.mounting import syscalls
 from fusewire.mounting.device import close_device, open_device, refused
-from fusewire.mounting.errors import CONTAINER, UNMOUNTED, MountError, cannot_mount, not_permitted
+from fusewire.mounting.errors import CONTAINER, MountError, cannot_mount, not_permitted
 from fusewire.mounting.fusectl import connection_of_fd
 from fusewire.mounting.guard import Guard
 from fusewire.mounting.helper import mount_by_helper
@@ -56,17 +56,19 @@ class Mounted:
             guard.release()
 
 
-def mount(mountpoint: str | os.PathLike[str], options: MountOptions | None = None) -> Mounted:
+def mount(mountpoint: str | os.PathLike[str], options: MountOptions | None = None, kind: int | None = None) -> Mounted:
     """Mount on a directory, or a regular file, and return the device. The caller serves it.
 
-    A mount there whose daemon is dead is unmounted first.
+    A mount there whose daemon is dead is unmounted first. `kind` is what the filesystem's root is,
+    S_IFDIR or S_IFREG: on anything else Linux would find fault with each answer. None is unknown.
 
     Raises:
         MountError: with cause and cure in its text. EBUSY: there is a FUSE mount that lives;
-            ENOENT, ENOTDIR, EACCES: of the mountpoint, or /dev/fuse; EPERM: this user may not.
+            ENOENT, ENOTDIR, EISDIR, EACCES: of the mountpoint, or /dev/fuse; EPERM: this user may not.
     """
     options = MountOptions() if options is None else options
     with free_mountpoint(os.path.abspath(mountpoint)) as point:
+        refuse_other_kind(point, kind)
         guard = Guard(point.path) if options.auto_unmount else None
         try:
             fd, via = attach(point, options)
@@ -75,6 +77,15 @@ def mount(mountpoint: str | os.PathLike[str], options: MountOptions | None = Non
                 guard.release()
             raise
         return Mounted(fd, point.path, connection_of(fd, point.path), via, guard)
+
+
+def refuse_other_kind(point: Mountpoint, kind: int | None) -> None:
+    """Refuse to mount a directory on a file, or a file on a directory."""
+    if kind is None or stat.S_IFMT(point.mode) == kind:
+        return
+    if stat.S_ISDIR(kind):
+        raise cannot_mount(point.path, errno.ENOTDIR, "it is a file, and the filesystem a directory. Make one: mkdir")
+    raise cannot_mount(point.path, errno.EISDIR, "it is a directory, and the filesystem a file. Make one: touch")
 
 
 def attach(point: Mountpoint, options: MountOptions) -> tuple[int, Literal["mount", "fusermount3"]]:
@@ -134,9 +145,7 @@ def explain(mountpoint: str, error: OSError) -> MountError:
     if not_permitted(error):
         why = "this process may not mount, though it is root: it lacks CAP_SYS_ADMIN over its mount namespace"
         more = " --security-opt apparmor=unconfined" if code == errno.EACCES else ""
-        return cannot_mount(
-            mountpoint, code, f"{why}. If this is a container, start it with {CONTAINER}{more}, or {UNMOUNTED}"
-        )
+        return cannot_mount(mountpoint, code, f"{why}. If this is a container, start it with {CONTAINER}{more}")
     reasons = {
         errno.ENODEV: "the kernel has no FUSE. Load it with: sudo modprobe fuse",
         errno.ENOSPC: "this mount namespace is full: see /proc/sys/fs/mount-max",

@@ -13,7 +13,7 @@ import stat
 import struct
 from typing import Final
 
-from fusewire.mounting.errors import CONTAINER, UNMOUNTED, MountError, cannot_mount
+from fusewire.mounting.errors import CONTAINER, MountError, cannot_mount
 from fusewire.mounting.fork import close_in_children, no_fork
 
 __all__ = ["DEVICE", "clone_device", "close_device", "open_device", "refused"]
@@ -66,12 +66,13 @@ def refused(mountpoint: str, error: OSError) -> MountError:
         case errno.ENODEV | errno.ENXIO:
             why = f"the kernel has no FUSE behind {DEVICE}. Load it with: sudo modprobe fuse"
         case errno.EACCES:
-            why = f"you may not open {DEVICE}{mode_and_owner()}. Run it with sudo"
+            cure = f"Run it with sudo, or let everybody: sudo chmod 0666 {DEVICE}"
+            why = f"you may not open {DEVICE}{mode_and_owner()}. {cure}"
         case errno.EPERM:
             why = f"the rules of this container forbid {DEVICE}. Start it with {CONTAINER}"
         case _:
             why = f"{DEVICE} cannot be opened ({error.strerror})"
-    return cannot_mount(mountpoint, error.errno or errno.EIO, f"{why}, or {UNMOUNTED}")
+    return cannot_mount(mountpoint, error.errno or errno.EIO, why)
 
 
 def mode_and_owner() -> str:

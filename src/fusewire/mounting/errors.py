@@ -11,10 +11,9 @@ from __future__ import annotations
 import errno
 from typing import Final
 
-__all__ = ["CONTAINER", "UNMOUNTED", "MountError", "cannot_mount", "cannot_unmount", "not_permitted"]
+__all__ = ["CONTAINER", "MountError", "cannot_mount", "cannot_unmount", "not_permitted"]
 
 CONTAINER: Final = "--device /dev/fuse --cap-add SYS_ADMIN"  # what a container must be started with
-UNMOUNTED: Final = "use the filesystem unmounted: fusewire shell ..."
 
 
 class MountError(OSError):

@@ -22,7 +22,7 @@ import subprocess
 from typing import Final
 
 from fusewire.mounting.device import user_name
-from fusewire.mounting.errors import UNMOUNTED, cannot_mount
+from fusewire.mounting.errors import cannot_mount
 from fusewire.mounting.fork import close_in_children, no_fork
 from fusewire.mounting.options import OPTIONS, MountOptions, escape
 from fusewire.mounting.syscalls import MS_NODEV, MS_NOSUID
@@ -57,7 +57,7 @@ def mount_by_helper(mountpoint: str, status: os.stat_result, options: MountOptio
     program = find_helper()
     if program is None:
         why = f"you may not mount by yourself, and {HELPER} is not installed"
-        raise cannot_mount(mountpoint, errno.EPERM, f"{why}. {INSTALL}, run it with sudo, or {UNMOUNTED}")
+        raise cannot_mount(mountpoint, errno.EPERM, f"{why}. {INSTALL}, or run it with sudo")
     refuse_early(mountpoint, status, options)
     ours, theirs = socket.socketpair()
     with ours, theirs, start(program, mountpoint, options, theirs) as process:
@@ -141,9 +141,15 @@ def unmount_by_helper(mountpoint: str, lazy: bool) -> None:
     program = find_helper()
     if program is None:
         raise OSError(errno.EPERM, f"you may not unmount by yourself, and {HELPER} is not installed. {INSTALL}")
-    command = [program, "-u", *(["-z"] if lazy else []), "--", mountpoint]
-    environment = {**os.environ, "LC_ALL": "C"}
-    done = subprocess.run(command, env=environment, cwd="/", capture_output=True, stdin=subprocess.DEVNULL, check=False)
+    done = subprocess.run(
+        [HELPER, "-u", *(["-z"] if lazy else []), "--", mountpoint],
+        executable=program,
+        env={**os.environ, "LC_ALL": "C"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        cwd="/",
+        check=False,
+    )
     if done.returncode:
         raise OSError(code_of(done.stderr), f"{HELPER} refuses: {said(done.stderr)}")
 

@@ -77,10 +77,18 @@ def free_mountpoint(path: str) -> Mountpoint:
         raise
     except OSError as error:
         raise unusable(path, error) from error
-    if not stat.S_ISDIR(point.mode) and not stat.S_ISREG(point.mode):
+    try:
+        refuse_special(point)
+    except BaseException:
         os.close(point.fd)
-        raise cannot_mount(path, errno.ENOTDIR, "it is neither a directory nor a regular file")
+        raise
     return point
+
+
+def refuse_special(point: Mountpoint) -> None:
+    mode = point.mode
+    if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
+        raise cannot_mount(point.path, errno.ENOTDIR, "it is neither a directory nor a regular file")
 
 
 def clear(path: str) -> None:

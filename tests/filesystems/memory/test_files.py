@@ -88,6 +88,15 @@ def test_atime_is_brought_up_to_date_only_when_it_is_behind(root: Caller) -> Non
     assert root.getattr(file, None).atime_ns > first
 
 
+def test_atime_is_behind_a_modification_in_the_future(root: Caller) -> None:
+    file = root.file("f", b"x")
+    root.setattr(file, SetAttributes(mtime_ns=2**62))
+    root.read(file, 0, 0, 1)
+    first = root.getattr(file, None)
+    root.read(file, 0, 0, 1)
+    assert root.getattr(file, None).atime_ns > first.atime_ns > first.ctime_ns
+
+
 def test_o_noatime_is_honoured(root: Caller) -> None:
     file = root.file("f", b"x")
     old(root, file)

@@ -6,6 +6,8 @@ import errno
 import os
 import stat
 
+import pytest
+
 from fusewire.daemon.values import SetAttributes
 from fusewire.filesystems.memory import Memory
 from memory_caller import ROOT, Caller, all_refused, known, refused
@@ -46,8 +48,10 @@ def test_what_was_given_up_is_not_opened_again_once_its_room_is_taken(root: Call
     file = root.file("f", bytes(10_000))
     root.unlink(ROOT, "f")
     root.file("full", bytes(1 << 20))
+    before = root.statfs(ROOT)
     with refused(errno.ENOSPC):
         root.open(file, os.O_RDWR)
+    assert root.statfs(ROOT) == before
     root.unlink(ROOT, "full")
     root.open(file, os.O_RDWR)
     assert root.read(file, 0, 0, 20_000) == bytes(10_000)
@@ -231,3 +235,18 @@ def test_limits_default_to_half_of_the_machines_memory() -> None:
     half = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 4096 // 2
     told = Caller(Memory()).statfs(ROOT)
     assert (told.blocks, told.bsize, told.frsize, told.files, told.namelen) == (half, 4096, 4096, half, 255)
+
+
+@pytest.mark.parametrize("limits", [{"inodes": 0}, {"size": -1}])
+def test_there_is_always_a_root(limits: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="root"):
+        Memory(**limits)
+
+
+def test_a_filesystem_without_room_still_has_names(memory: Memory) -> None:
+    root = Caller(Memory(size=0))
+    file = root.file("f")
+    root.setattr(file, SetAttributes(size=5))
+    with refused(errno.ENOSPC):
+        root.write(file, 0, 0, memoryview(b"x"))
+    assert root.read(file, 0, 0, 10) == bytes(5)

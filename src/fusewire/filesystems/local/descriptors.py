@@ -3,16 +3,15 @@
 The files of a source are many more than a process may have open. What was not used for the
 longest time is closed, though never under the hands of a thread: whoever takes a descriptor
 holds it in a `with`, and one that was dropped meanwhile is closed by its last user.
-
-    with descriptors.take(nodeid) as fd:
-        os.readlink("", dir_fd=fd)
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 
 __all__ = ["Descriptor", "Descriptors"]
 
@@ -22,10 +21,10 @@ class Descriptor:
 
     __slots__ = ("_lock", "dropped", "fd", "users")
 
-    def __init__(self, fd: int, lock: threading.Lock) -> None:
+    def __init__(self, fd: int, lock: threading.Lock, dropped: bool = False) -> None:
         self.fd = fd
         self.users = 1  # made for somebody
-        self.dropped = False  # no more in the set: the last user closes it
+        self.dropped = dropped  # not, or no more in the set: the last user closes it
         self._lock = lock
 
     def __enter__(self) -> int:
@@ -74,6 +73,20 @@ class Descriptors:
                 unused = [fd]
         _close(unused)
         return descriptor
+
+    def once(self, fd: int) -> Descriptor:
+        """Return `fd` for one `with`, which closes it."""
+        return Descriptor(fd, self._lock, dropped=True)
+
+    def with_room(self, make: Callable[[], int]) -> int:
+        """Make a descriptor; if the process has too many, without those that are only kept here."""
+        try:
+            return make()
+        except OSError as error:
+            if error.errno not in (errno.EMFILE, errno.ENFILE):
+                raise
+        self.shrink()
+        return make()
 
     def drop(self, nodeid: int) -> None:
         """Close the node's descriptor, if there is one, as soon as nobody uses it."""

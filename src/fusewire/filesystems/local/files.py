@@ -60,8 +60,8 @@ class LocalFiles(Filesystem):
         *easier, last = ways_to_open(flags)
         for way in easier:
             with contextlib.suppress(PermissionError):
-                return self._inodes.with_room(partial(os.open, path, way))
-        return self._inodes.with_room(partial(os.open, path, last))
+                return self._inodes.recent.with_room(partial(os.open, path, way))
+        return self._inodes.recent.with_room(partial(os.open, path, last))
 
     def create(self, request: Request, parent: int, name: str, flags: int, mode: int) -> tuple[Entry, OpenFile]:
         with self._inodes.descriptor(parent) as dir_fd:
@@ -85,7 +85,7 @@ class LocalFiles(Filesystem):
         """Make a regular file, and open it for reading and writing: its maker may, whatever its mode."""
         flags = flags & ~(os.O_ACCMODE | os.O_APPEND | os.O_DIRECT | os.O_TRUNC) | os.O_RDWR
         with self._credentials.making_as(request):
-            return self._inodes.with_room(lambda: os.open(name, flags, mode & 0o7777, dir_fd=dir_fd))
+            return self._inodes.recent.with_room(lambda: os.open(name, flags, mode & 0o7777, dir_fd=dir_fd))
 
     def _made(self, name: tuple[int, str] | None, fd: int) -> tuple[int, Attributes]:
         stat = statx(fd, "")
@@ -120,7 +120,7 @@ class LocalFiles(Filesystem):
 
     def flush(self, request: Request, nodeid: int, fh: int) -> None:
         """Close a copy: a source such as NFS tells of failed writes when a descriptor is closed."""
-        os.close(self._inodes.with_room(lambda: os.dup(self._opened.fd(fh))))
+        os.close(self._inodes.recent.with_room(lambda: os.dup(self._opened.fd(fh))))
 
     def release(self, request: Request, nodeid: int, fh: int) -> None:
         self._opened.close(fh)
@@ -157,7 +157,7 @@ class LocalFiles(Filesystem):
 
     def opendir(self, request: Request, nodeid: int, flags: int) -> OpenFile:
         with self._inodes.descriptor(nodeid) as fd:
-            opened = self._inodes.with_room(lambda: os.open(link_to(fd), os.O_RDONLY | os.O_DIRECTORY))
+            opened = self._inodes.recent.with_room(lambda: os.open(link_to(fd), os.O_RDONLY | os.O_DIRECTORY))
         return OpenFile(self._opened.add(OpenedDirectory(nodeid, opened)))
 
     def readdir(self, request: Request, nodeid: int, fh: int, offset: int) -> Iterator[Dirent]:

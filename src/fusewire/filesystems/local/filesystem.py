@@ -12,7 +12,8 @@ Single names are opened, never paths, and no symlink is followed: nothing leads 
 - What happens to the source behind the mount's back is seen when the kernel asks again: within
   `entry_timeout` and `attr_timeout`.
 - Filesystems mounted below the source are part of it, with device numbers of their own inside
-  the daemon and without file handles. Callers see one device.
+  the daemon and without file handles. Callers see one device. Our own mount, if it is below the
+  source, is listed but cannot be entered (EDEADLK).
 - Special files are the kernel's: it never asks us to open a fifo, a socket or a device.
 """
 

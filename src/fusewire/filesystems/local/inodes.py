@@ -4,8 +4,9 @@ An inode is known by device and number: two names of it are one nodeid. A number
 once its file is gone, so the time of birth and the type must be the same too; else it is a new
 file and gets a new nodeid. Nodeids are counted up and never used again.
 
-An operation needs a descriptor (O_PATH) of the inode. Those used last are kept; any other
-node is reached again, in this order:
+An operation needs a descriptor (O_PATH) of the inode. Those of the directories used last are kept,
+for the way to all that is in them. A file's is not: it would keep the blocks of one that is
+deleted behind our back from being free. A node is reached again, in this order:
 
 1. by its file handle, where the source has them;
 2. by the name it was last seen under, in the directory it was seen in, or by another name of
@@ -111,7 +112,13 @@ class Inodes:
         return node.born == born or node.born is None or born is None
 
     def granted(self, name: Name | None, stat: Stat) -> int:
-        """Return the nodeid of what was found under `name`, with one more lookup of it."""
+        """Return the nodeid of what was found under `name`, with one more lookup of it.
+
+        Raises:
+            OSError: EDEADLK if it is our own mount, below the source: we would wait for ourselves.
+        """
+        if stat.mount != self._mount and self._is_our_root_again(stat):
+            raise os_error(errno.EDEADLK)
         with self._lock:
             node = self._by_key.get((stat.device, stat.attributes.ino))
             if node is None or not self._is(node, stat):
@@ -120,6 +127,17 @@ class Inodes:
             if name is not None:
                 node.seen(name, stat.attributes.nlink)
             return node.nodeid
+
+    def _is_our_root_again(self, stat: Stat) -> bool:
+        """Whether it is the root's inode on another device. Who served it would descend for ever, and keep it busy."""
+        attributes, root = stat.attributes, self[ROOT]
+        if stat.device == self._device or attributes.ino != root.key[1] or attributes.type != modes.S_IFDIR:
+            return False
+        with self.descriptor(ROOT) as fd:
+            ours = statx(fd, "").attributes
+        if ours.btime_ns is None or attributes.btime_ns is None:  # before Linux 6.6 FUSE tells of no birth
+            return ours.ctime_ns == attributes.ctime_ns
+        return ours.btime_ns == attributes.btime_ns
 
     def _new(self, stat: Stat) -> Node:
         node = Node(next(self._nodeids), stat, self._birth(stat), own_mount=stat.mount == self._mount)
@@ -174,19 +192,24 @@ class Inodes:
         except OSError as error:
             if error.errno != errno.ESTALE:
                 raise
-        return self.recent.add(nodeid, self._open_otherwise(self[nodeid]))
+        node = self[nodeid]
+        return self._kept(node, self._open_otherwise(node))
+
+    def _kept(self, node: Node, fd: int) -> Descriptor:
+        return self.recent.add(node.nodeid, fd) if node.type == modes.S_IFDIR else self.recent.once(fd)
 
     def _from_above(self, nodeid: int) -> Descriptor:
         """Climb to a node that is at hand, and come down by names. No recursion: trees may be deep."""
         chain: dict[int, None] = {}
         while (found := self._at_hand(nodeid)) is None:
             chain[nodeid] = None
-            nodeid = self._parent(nodeid)
+            nodeid, _ = self[nodeid].last_seen
             if nodeid in chain:  # renames behind our back made a ring of what was last seen
                 raise os_error(errno.ESTALE)
         for nodeid in reversed(chain):
             with found as dir_fd:
-                found = self.recent.add(nodeid, self._open_below(dir_fd, self[nodeid]))
+                node = self[nodeid]
+                found = self._kept(node, self._open_below(dir_fd, node))
         return found
 
     def _at_hand(self, nodeid: int) -> Descriptor | None:
@@ -194,33 +217,27 @@ class Inodes:
         if nodeid == ROOT:
             return self._root.take(ROOT)
         found = self.recent.take(nodeid) or self.removed.take(nodeid)
-        if found is None and (fd := self._open_directly(self[nodeid])) is not None:
-            found = self.recent.add(nodeid, fd)
-        return found
+        if found is not None:
+            return found
+        node = self[nodeid]
+        fd = self._open_directly(node)
+        return None if fd is None else self._kept(node, fd)
 
     def _open_directly(self, node: Node) -> int | None:
         if self.handles is None or node.handle is None:
             return None
         try:
-            return self.with_room(partial(self.handles.open, node.handle))
+            return self.recent.with_room(partial(self.handles.open, node.handle))
         except OSError as error:
             if error.errno == errno.ESTALE:
                 with self._lock:
                     self._part(node)
             raise
 
-    def _parent(self, nodeid: int) -> int:
-        name = self[nodeid].name
-        if name is None:
-            raise os_error(errno.ESTALE)
-        return name[0]
-
     def _open_below(self, dir_fd: int, node: Node) -> int:
         """Open the node by the name that it was last seen under, in `dir_fd`; take its handle."""
-        name = node.name
-        if name is None:
-            raise os_error(errno.ESTALE)
-        fd = self._open_verified(dir_fd, name[1], node)
+        _, name = node.last_seen
+        fd = self._open_verified(dir_fd, name, node)
         if self.handles is not None and node.own_mount and node.handle is None:
             with contextlib.suppress(OSError):  # a single file may have none; its name remains
                 node.handle = self.handles.take(fd)
@@ -228,7 +245,7 @@ class Inodes:
 
     def _open_verified(self, dir_fd: int, name: str, node: Node) -> int:
         try:
-            fd = self.with_room(lambda: os.open(name, os.O_PATH | os.O_NOFOLLOW, dir_fd=dir_fd))
+            fd = self.recent.with_room(lambda: os.open(name, os.O_PATH | os.O_NOFOLLOW, dir_fd=dir_fd))
         except (FileNotFoundError, NotADirectoryError):
             raise os_error(errno.ESTALE) from None
         if self._is(node, statx(fd, "")):
@@ -237,7 +254,7 @@ class Inodes:
         raise os_error(errno.ESTALE)
 
     def _open_otherwise(self, node: Node) -> int:
-        """By another name of a hard link, or through an open file. Directories have neither."""
+        """By another name of a hard link, or through an open file or listing."""
         for parent, name in node.aliases:
             with contextlib.suppress(OSError), self.descriptor(parent) as dir_fd:
                 return self._open_verified(dir_fd, name, node)
@@ -245,16 +262,6 @@ class Inodes:
         if fd is None:
             raise os_error(errno.ESTALE)
         return fd
-
-    def with_room(self, make: Callable[[], int]) -> int:
-        """Make a descriptor; if there are too many, without those that are kept for speed alone."""
-        try:
-            return make()
-        except OSError as error:
-            if error.errno not in (errno.EMFILE, errno.ENFILE):
-                raise
-        self.recent.shrink()
-        return make()
 
     # --- what we change ourselves
 
@@ -278,7 +285,7 @@ class Inodes:
         held = self.recent.take(node.nodeid) or self.removed.take(node.nodeid)
         if held is None:
             with contextlib.suppress(OSError):
-                held = self.recent.add(node.nodeid, self._open_verified(dir_fd, name, node))
+                held = self._kept(node, self._open_verified(dir_fd, name, node))
         return held
 
     def nameless(self, nodeid: int, fd: int) -> None:

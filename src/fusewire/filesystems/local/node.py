@@ -6,9 +6,11 @@ the source too; whoever follows it compares what he finds. So it needs no lock e
 
 from __future__ import annotations
 
+import errno
 import stat as modes
 from typing import Final, TypeAlias
 
+from fusewire.errors import os_error
 from fusewire.filesystems.local.syscalls import Stat
 
 __all__ = ["Name", "Node"]
@@ -54,3 +56,10 @@ class Node:
     def names(self) -> tuple[Name, ...]:
         """The names it may be found under, the likeliest first."""
         return () if self.name is None else (self.name, *self.aliases)
+
+    @property
+    def last_seen(self) -> Name:
+        """The likeliest name; ESTALE if there is none."""
+        if self.name is None:
+            raise os_error(errno.ESTALE)
+        return self.name

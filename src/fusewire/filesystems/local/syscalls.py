@@ -46,6 +46,7 @@ __all__ = [
 
 AT_FDCWD: Final = -100
 AT_SYMLINK_NOFOLLOW: Final = 0x100
+AT_NO_AUTOMOUNT: Final = 0x800
 AT_EMPTY_PATH: Final = 0x1000
 CLONE_FS: Final = 0x200
 NANOSECONDS: Final = 1_000_000_000
@@ -104,6 +105,8 @@ def position(value: int, code: int = errno.EINVAL) -> int:
 STATX_BASIC_STATS: Final = 0x7FF
 STATX_BTIME: Final = 0x800
 STATX_MNT_ID: Final = 0x1000
+STATX_MASK: Final = STATX_BASIC_STATS | STATX_BTIME | STATX_MNT_ID
+STATX_FLAGS: Final = AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_EMPTY_PATH
 STATX: Final = struct.Struct("=II8xIIIH2xQQQ8x qI4x qI4x qI4x qI4x IIII Q")  # include/uapi/linux/stat.h
 
 
@@ -132,8 +135,7 @@ def statx(dir_fd: int, name: str) -> Stat:
 
     `btime_ns` is None where the filesystem knows no birth times.
     """
-    flags, mask = AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH, STATX_BASIC_STATS | STATX_BTIME | STATX_MNT_ID
-    checked(_statx(dir_fd, os.fsencode(name), flags, mask, _buffer.address))
+    checked(_statx(dir_fd, os.fsencode(name), STATX_FLAGS, STATX_MASK, _buffer.address))
     # fmt: off
     (
         mask, blksize, nlink, uid, gid, mode, ino, size, blocks,

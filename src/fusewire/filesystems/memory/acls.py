@@ -29,7 +29,7 @@ from typing import Final, NamedTuple
 from fusewire.errors import os_error
 from fusewire.filesystems.memory.budget import Budget
 from fusewire.filesystems.memory.inodes import Directory, Inode
-from fusewire.filesystems.memory.xattrs import ACCESS_ACL, DEFAULT_ACL, Xattrs
+from fusewire.filesystems.memory.xattrs import ACCESS_ACL, DEFAULT_ACL
 from fusewire.wire import Buffer
 
 __all__ = ["follow_mode", "inherit", "set_acl"]
@@ -105,20 +105,16 @@ def set_acl(inode: Inode, name: str, value: Buffer, flags: int, room: Budget) ->
         OSError: EINVAL if it is no ACL, EACCES for the default ACL of what is no directory, ENOSPC.
     """
     acl = parse(value)
-    if name == DEFAULT_ACL and not isinstance(inode, Directory):
-        raise os_error(errno.EACCES)
-    if name == DEFAULT_ACL or len(acl) > len(EXACTLY_ONE):
-        store(inode, name, acl, flags, room)
+    if name == DEFAULT_ACL:
+        if not isinstance(inode, Directory):
+            raise os_error(errno.EACCES)
+        inode.set_xattr(name, pack(acl), flags, room)
+        return
+    if len(acl) > len(EXACTLY_ONE):
+        inode.set_xattr(name, pack(acl), flags, room)
     elif inode.xattrs is not None:
-        inode.xattrs.discard(ACCESS_ACL)
-    if name == ACCESS_ACL:
-        inode.mode = inode.mode & ~0o777 | mode_of(acl)
-
-
-def store(inode: Inode, name: str, acl: Acl, flags: int, room: Budget) -> None:
-    xattrs = inode.xattrs or Xattrs(room)
-    xattrs.set(name, pack(acl), flags)
-    inode.xattrs = xattrs
+        inode.xattrs.discard(name)
+    inode.mode = inode.mode & ~0o777 | mode_of(acl)
 
 
 def follow_mode(inode: Inode) -> None:
@@ -141,8 +137,8 @@ def inherit(inode: Inode, parent: Directory, umask: int, room: Budget) -> None:
         return
     default = parse(value)
     if isinstance(inode, Directory):
-        store(inode, DEFAULT_ACL, default, 0, room)
+        inode.set_xattr(DEFAULT_ACL, value, 0, room)
     acl = with_mode(default, inode.mode & mode_of(default))
     if len(acl) > len(EXACTLY_ONE):
-        store(inode, ACCESS_ACL, acl, 0, room)
+        inode.set_xattr(ACCESS_ACL, pack(acl), 0, room)
     inode.mode = inode.mode & ~0o777 | mode_of(acl)

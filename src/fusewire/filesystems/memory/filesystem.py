@@ -39,7 +39,7 @@ from fusewire.filesystems.memory.listing import Listing
 from fusewire.filesystems.memory.ownership import kill_as_asked, new_owner
 from fusewire.filesystems.memory.sparse import PAGE
 from fusewire.filesystems.memory.tree import NAME_MAX, Tree
-from fusewire.filesystems.memory.xattrs import ACCESS_ACL, DEFAULT_ACL, Xattrs, checked
+from fusewire.filesystems.memory.xattrs import ACLS, Xattrs, checked
 from fusewire.wire import InitFlags, SetxattrFlags
 
 __all__ = ["Memory"]
@@ -61,11 +61,15 @@ class Memory(Files):
 
     Args:
         size: bytes that contents and xattrs may take, in pages of 4096. None: half of the machine's memory.
-        inodes: how many inodes, and further names of them, there may be. None: as many as `size` has pages,
-            by default.
+        inodes: how many inodes, and further names of them, there may be. None: one for each page of half the
+            machine's memory.
         mode, uid, gid: of the root directory. It belongs to whoever runs this if not said otherwise.
 
-    Beyond `size` or `inodes`, and where Python finds no memory, callers get ENOSPC.
+    Beyond `size` or `inodes`, and where Python finds no memory, callers get ENOSPC. Serve it with one
+    thread: none of its methods ever waits, so more would gain nothing, and it has no locks.
+
+    Raises:
+        ValueError: if there is no place for the root directory, or `size` is negative.
     """
 
     blocking: ClassVar[bool] = False
@@ -88,6 +92,8 @@ class Memory(Files):
         uid: int | None = None,
         gid: int | None = None,
     ) -> None:
+        if (inodes is not None and inodes < 1) or (size is not None and size < 0):
+            raise ValueError(f"size={size}, inodes={inodes}: there must be an inode for the root directory")
         half = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // PAGE // 2
         owner = os.getuid() if uid is None else uid, os.getgid() if gid is None else gid
         super().__init__(
@@ -274,14 +280,12 @@ class Memory(Files):
 
     def setxattr(self, request: Request, nodeid: int, name: str, value: memoryview, flags: int) -> None:
         inode = self._tree.inode(nodeid)
-        if checked(name) in (ACCESS_ACL, DEFAULT_ACL):
+        if checked(name) in ACLS:
             set_acl(inode, name, value, flags, self._tree.room)
             if request.body.setxattr_flags & SetxattrFlags.FUSE_SETXATTR_ACL_KILL_SGID:
                 inode.mode &= ~modes.S_ISGID
         else:
-            xattrs = inode.xattrs or Xattrs(self._tree.room)
-            xattrs.set(name, value, flags)
-            inode.xattrs = xattrs
+            inode.set_xattr(name, value, flags, self._tree.room)
         inode.changed(time_ns())
 
     def getxattr(self, request: Request, nodeid: int, name: str) -> bytes:
@@ -293,6 +297,9 @@ class Memory(Files):
         return xattrs.names(privileged=request.uid == 0)
 
     def removexattr(self, request: Request, nodeid: int, name: str) -> None:
+        """As `Filesystem.removexattr`; but nobody minds if an ACL was not there."""
         inode = self._tree.inode(nodeid)
-        (inode.xattrs or NO_XATTRS).remove(checked(name))
+        xattrs = inode.xattrs or NO_XATTRS
+        remove = xattrs.discard if checked(name) in ACLS else xattrs.remove
+        remove(name)
         inode.changed(time_ns())

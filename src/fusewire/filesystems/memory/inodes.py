@@ -18,6 +18,7 @@ from fusewire.daemon.values import Attributes, SetAttributes
 from fusewire.filesystems.memory.budget import Budget
 from fusewire.filesystems.memory.sparse import PAGE, SparseFile
 from fusewire.filesystems.memory.xattrs import Xattrs
+from fusewire.wire import Buffer
 
 __all__ = ["PERMISSIONS", "Birth", "Directory", "Inode", "RegularFile", "Special", "Symlink"]
 
@@ -132,6 +133,12 @@ class Inode:
         """The content was read."""
         if self.atime_is_old(now_ns):
             self.atime_ns = now_ns
+
+    def set_xattr(self, name: str, value: Buffer, flags: int, room: Budget) -> None:
+        """As `Xattrs.set`."""
+        xattrs = Xattrs(room) if self.xattrs is None else self.xattrs
+        xattrs.set(name, value, flags)
+        self.xattrs = xattrs
 
     @property
     def pages(self) -> int:

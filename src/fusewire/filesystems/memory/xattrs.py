@@ -5,8 +5,9 @@
     security.   security modules, and file capabilities (security.capability)
     system.     the two POSIX ACLs alone; acls.py says what they mean
 
-Whatever else is asked for is answered EOPNOTSUPP. Linux asks a filesystem only after it has checked the caller's permissions by namespace (fs/xattr.c,
-xattr_permission); but a listing is not checked, so names under `trusted.` are left out of it here.
+Whatever else is asked for is answered EOPNOTSUPP. Linux asks a filesystem only after it has
+checked the caller's permissions by namespace (fs/xattr.c, xattr_permission); but a listing is
+not checked, so names under `trusted.` are left out of it here.
 
 Names and values take room from the filesystem's pages, rounded up for each file.
 """
@@ -22,11 +23,12 @@ from fusewire.filesystems.memory.budget import Budget
 from fusewire.filesystems.memory.sparse import PAGE
 from fusewire.wire import Buffer
 
-__all__ = ["ACCESS_ACL", "CAPABILITY", "DEFAULT_ACL", "Xattrs", "checked"]
+__all__ = ["ACCESS_ACL", "ACLS", "CAPABILITY", "DEFAULT_ACL", "Xattrs", "checked"]
 
 CAPABILITY: Final = "security.capability"
 ACCESS_ACL: Final = "system.posix_acl_access"
 DEFAULT_ACL: Final = "system.posix_acl_default"
+ACLS: Final = (ACCESS_ACL, DEFAULT_ACL)
 NAMESPACES: Final = ("user.", "trusted.", "security.")
 NAME_MAX: Final = 255  # bytes (XATTR_NAME_MAX)
 VALUE_MAX: Final = 65536  # bytes (XATTR_SIZE_MAX)
@@ -116,7 +118,7 @@ def checked(name: str) -> str:
         OSError: EOPNOTSUPP in a namespace that is not kept here, EINVAL if the namespace is all of it,
             ERANGE if it is longer than `NAME_MAX`.
     """
-    if not name.startswith(NAMESPACES) and name not in (ACCESS_ACL, DEFAULT_ACL):
+    if not name.startswith(NAMESPACES) and name not in ACLS:
         raise os_error(errno.EOPNOTSUPP)
     if name in NAMESPACES:
         raise os_error(errno.EINVAL)
