@@ -53,7 +53,8 @@ def output(*command: str) -> str:
 
 def fusewire_command(mountpoint: str) -> list[str]:
     options = f"{UNCACHED},default_permissions"
-    return [sys.executable, "-m", "fusewire", "mount", "memory:", mountpoint, "-o", options]
+    source = f"{HERE / 'peers' / 'memory_fusewire.py'}:Memory"
+    return [sys.executable, "-m", "fusewire", "mount", source, mountpoint, "-o", options]
 
 
 def fusewire_version() -> str:

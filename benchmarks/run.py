@@ -204,11 +204,12 @@ def tables(entrants: list[Entrant], steps: list[str], effort: Effort) -> str:
         "Microseconds, median (create, list: for each file)", entrants, shown, lambda e, s: number(us(e, s), 1)
     )
     lines += table("In a second (create, list: files)", entrants, shown, lambda e, s: number(rate(e, s), 0))
-    lines += table(f"Time, {REFERENCE} = 1", entrants, shown, lambda e, s: number(ratio(e, s), 2))
+    if reference and len(entrants) > 1:
+        lines += table(f"Time, {REFERENCE} = 1", entrants, shown, lambda e, s: number(ratio(e, s), 2))
     if any(entrant.requests for entrant in entrants):
         lines += table("Requests (list: for all files)", entrants, steps, lambda e, s: number(requests(e, s), 1))
     lines += [f"{entrant.name}: {entrant.trouble}" for entrant in entrants if entrant.trouble]
-    return "\n".join(lines)
+    return "\n".join(lines).rstrip()
 
 
 def as_data(entrants: list[Entrant], effort: Effort) -> dict[str, object]:

@@ -11,8 +11,9 @@ import errno
 import stat
 import sys
 import time
+from collections.abc import Iterator
 
-import mfusepy
+import mfusepy  # type: ignore[import-not-found]
 
 
 class Inode:
@@ -48,7 +49,7 @@ def error(number: int) -> mfusepy.FuseOSError:
     return mfusepy.FuseOSError(number)
 
 
-class Memory(mfusepy.Operations):
+class Memory(mfusepy.Operations):  # type: ignore[misc]
     """Directories and files in memory, found by path."""
 
     use_ns = True
@@ -99,41 +100,41 @@ class Memory(mfusepy.Operations):
         self.open_files[self.last] = inode
         return self.last
 
-    def getattr(self, path, fh=None):
+    def getattr(self, path: str, fh: int | None = None) -> dict[str, int]:
         return (self.open_files[fh] if fh else self.find(path)).attributes()
 
-    def chmod(self, path, mode):
+    def chmod(self, path: str, mode: int) -> None:
         self.find(path).mode = mode
 
-    def truncate(self, path, length, fh=None):
+    def truncate(self, path: str, length: int, fh: int | None = None) -> None:
         inode = self.open_files[fh] if fh else self.find(path)
         del inode.data[length:]
         inode.data.extend(bytes(length - len(inode.data)))
         inode.touch()
 
-    def create(self, path, mode, fi=None):
+    def create(self, path: str, mode: int, fi: object = None) -> int:
         return self.opened(self.make(path, stat.S_IFREG | mode & 0o7777))
 
-    def mkdir(self, path, mode):
+    def mkdir(self, path: str, mode: int) -> None:
         self.make(path, stat.S_IFDIR | mode & 0o7777)
         self.place(path)[0].nlink += 1
 
-    def unlink(self, path):
+    def unlink(self, path: str) -> None:
         self.remove(path, is_directory=False)
 
-    def rmdir(self, path):
+    def rmdir(self, path: str) -> None:
         self.remove(path, is_directory=True)
 
-    def open(self, path, flags):
+    def open(self, path: str, flags: int) -> int:
         return self.opened(self.find(path))
 
-    def release(self, path, fh):
+    def release(self, path: str, fh: int) -> None:
         self.open_files.pop(fh, None)
 
-    def read(self, path, size, offset, fh):
+    def read(self, path: str, size: int, offset: int, fh: int) -> bytes:
         return bytes(memoryview(self.open_files[fh].data)[offset : offset + size])
 
-    def write(self, path, data, offset, fh):
+    def write(self, path: str, data: bytes, offset: int, fh: int) -> int:
         inode = self.open_files[fh]
         if offset > len(inode.data):
             inode.data.extend(bytes(offset - len(inode.data)))
@@ -141,14 +142,14 @@ class Memory(mfusepy.Operations):
         inode.touch()
         return len(data)
 
-    def readdir(self, path, fh):
+    def readdir(self, path: str, fh: int) -> Iterator[str | tuple[str, dict[str, int], int]]:
         inode = self.find(path)
         yield "."
         yield ".."
         for name, entry in inode.entries.items():
             yield name, entry.attributes(), 0
 
-    def statfs(self, path):
+    def statfs(self, path: str) -> dict[str, int]:
         return {"f_bsize": 4096, "f_frsize": 4096, "f_namemax": 255}
 
 

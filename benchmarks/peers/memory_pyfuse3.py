@@ -11,10 +11,15 @@ import errno
 import stat
 import sys
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
-import pyfuse3
-import trio
+import pyfuse3  # type: ignore[import-not-found]
+import trio  # type: ignore[import-not-found]
+
+Attributes = Any  # pyfuse3.EntryAttributes
+Context = Any  # pyfuse3.RequestContext
 
 
 @dataclass
@@ -38,7 +43,7 @@ def touch(inode: Inode) -> None:
     inode.mtime_ns = inode.ctime_ns = time.time_ns()
 
 
-class Memory(pyfuse3.Operations):
+class Memory(pyfuse3.Operations):  # type: ignore[misc]
     """Directories and files in memory."""
 
     enable_writeback_cache = False
@@ -50,7 +55,7 @@ class Memory(pyfuse3.Operations):
         self.last = root.number
         self.listings: dict[int, list[tuple[bytes, Inode]]] = {}
 
-    def attributes(self, inode: Inode) -> pyfuse3.EntryAttributes:
+    def attributes(self, inode: Inode) -> Attributes:
         """What the kernel is told of an inode; it may keep it for 0 seconds."""
         entry = pyfuse3.EntryAttributes()
         entry.st_ino = inode.number
@@ -65,7 +70,7 @@ class Memory(pyfuse3.Operations):
         entry.st_ctime_ns = inode.ctime_ns
         return entry
 
-    def looked_up(self, inode: Inode) -> pyfuse3.EntryAttributes:
+    def looked_up(self, inode: Inode) -> Attributes:
         """The same, and the kernel has one more reference."""
         inode.nlookup += 1
         return self.attributes(inode)
@@ -74,7 +79,7 @@ class Memory(pyfuse3.Operations):
         if not inode.nlink and not inode.nlookup:
             self.inodes.pop(inode.number, None)
 
-    def make(self, parent: int, name: bytes, mode: int, ctx: pyfuse3.RequestContext) -> Inode:
+    def make(self, parent: int, name: bytes, mode: int, ctx: Context) -> Inode:
         directory = self.inodes[parent]
         if name in directory.entries:
             raise pyfuse3.FUSEError(errno.EEXIST)
@@ -99,23 +104,23 @@ class Memory(pyfuse3.Operations):
         touch(directory)
         self.drop_if_unused(inode)
 
-    async def lookup(self, parent_inode, name, ctx=None):
+    async def lookup(self, parent_inode: int, name: bytes, ctx: Context) -> Attributes:
         inode = self.inodes[parent_inode].entries.get(name)
         if inode is None:
             raise pyfuse3.FUSEError(errno.ENOENT)
         return self.looked_up(inode)
 
-    async def forget(self, inode_list):
+    async def forget(self, inode_list: Iterable[tuple[int, int]]) -> None:
         for number, nlookup in inode_list:
             inode = self.inodes.get(number)
             if inode is not None and number != pyfuse3.ROOT_INODE:
                 inode.nlookup -= nlookup
                 self.drop_if_unused(inode)
 
-    async def getattr(self, inode, ctx=None):
+    async def getattr(self, inode: int, ctx: Context) -> Attributes:
         return self.attributes(self.inodes[inode])
 
-    async def setattr(self, inode, attr, fields, fh, ctx):
+    async def setattr(self, inode: int, attr: Attributes, fields: Any, fh: int | None, ctx: Context) -> Attributes:
         found = self.inodes[inode]
         if fields.update_mode:
             found.mode = attr.st_mode
@@ -126,30 +131,32 @@ class Memory(pyfuse3.Operations):
         found.ctime_ns = time.time_ns()
         return self.attributes(found)
 
-    async def create(self, parent_inode, name, mode, flags, ctx):
+    async def create(
+        self, parent_inode: int, name: bytes, mode: int, flags: int, ctx: Context
+    ) -> tuple[Any, Attributes]:
         inode = self.make(parent_inode, name, stat.S_IFREG | mode & 0o7777, ctx)
         opened = pyfuse3.FileInfo(fh=inode.number, direct_io=True, keep_cache=False)
         return opened, self.looked_up(inode)
 
-    async def mkdir(self, parent_inode, name, mode, ctx):
+    async def mkdir(self, parent_inode: int, name: bytes, mode: int, ctx: Context) -> Attributes:
         inode = self.make(parent_inode, name, stat.S_IFDIR | mode & 0o7777, ctx)
         inode.nlink = 2
         self.inodes[parent_inode].nlink += 1
         return self.looked_up(inode)
 
-    async def unlink(self, parent_inode, name, ctx):
+    async def unlink(self, parent_inode: int, name: bytes, ctx: Context) -> None:
         self.remove(parent_inode, name, is_directory=False)
 
-    async def rmdir(self, parent_inode, name, ctx):
+    async def rmdir(self, parent_inode: int, name: bytes, ctx: Context) -> None:
         self.remove(parent_inode, name, is_directory=True)
 
-    async def open(self, inode, flags, ctx):
+    async def open(self, inode: int, flags: int, ctx: Context) -> Any:
         return pyfuse3.FileInfo(fh=inode, direct_io=True, keep_cache=False)
 
-    async def read(self, fh, off, size):
+    async def read(self, fh: int, off: int, size: int) -> bytes:
         return bytes(memoryview(self.inodes[fh].data)[off : off + size])
 
-    async def write(self, fh, off, buf):
+    async def write(self, fh: int, off: int, buf: bytes) -> int:
         inode = self.inodes[fh]
         if off > len(inode.data):
             inode.data.extend(bytes(off - len(inode.data)))
@@ -157,14 +164,14 @@ class Memory(pyfuse3.Operations):
         touch(inode)
         return len(buf)
 
-    async def release(self, fh):
+    async def release(self, fh: int) -> None:
         pass
 
-    async def opendir(self, inode, ctx):
+    async def opendir(self, inode: int, ctx: Context) -> int:
         self.listings[inode] = list(self.inodes[inode].entries.items())
         return inode
 
-    async def readdir(self, fh, start_id, token):
+    async def readdir(self, fh: int, start_id: int, token: Any) -> None:
         listing = self.listings[fh]
         for place in range(start_id, len(listing)):
             name, inode = listing[place]
@@ -172,10 +179,10 @@ class Memory(pyfuse3.Operations):
                 return
             inode.nlookup += 1
 
-    async def releasedir(self, fh):
+    async def releasedir(self, fh: int) -> None:
         self.listings.pop(fh, None)
 
-    async def statfs(self, ctx):
+    async def statfs(self, ctx: Context) -> Any:
         numbers = pyfuse3.StatvfsData()
         numbers.f_bsize = numbers.f_frsize = 4096
         numbers.f_namemax = 255

@@ -2,8 +2,8 @@
 
 A method named `getatr` is never called, and nobody would learn why `ls` fails; one that takes
 too few arguments fails at its first request. So a class is refused if a public method of it is
-named nearly like one that the engine calls, or takes other arguments. Helpers are free
-otherwise, and a leading underscore makes any name free.
+named nearly like one that the engine calls, or takes other arguments, or is `async def` where
+nobody awaits it. Helpers are free otherwise, and a leading underscore makes any name free.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any, Final
 
 __all__ = ["refuse_misspelt"]
 
+NEVER_AWAITED: Final = frozenset({"init", "forget", "destroy"})
 ALIKE: Final = 0.85  # difflib's ratio from which a name is taken for a slip: 'getatr' has 0.92, 'remove' and 'read' 0.6
 
 
@@ -50,6 +51,8 @@ def _check(cls: type, ours: list[type], known: Collection[str], name: str, funct
     if name in known:
         original = next(vars(base)[name] for base in ours if name in vars(base))
         _check_parameters(cls, name, function, original)
+        if name in NEVER_AWAITED and inspect.iscoroutinefunction(function):
+            raise TypeError(f"{cls.__name__}.{name} must be a `def`: nobody could await it")
     elif meant := _meant(name, known):
         raise TypeError(
             f"{cls.__name__}.{name} is never called: did you mean {meant!r}? "

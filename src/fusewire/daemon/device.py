@@ -10,6 +10,7 @@ alive.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import logging
@@ -18,13 +19,14 @@ from collections.abc import Sequence
 from typing import Final
 
 from fusewire.mounting import clone_device, close_device, close_in_children
-from fusewire.wire import Buffer
+from fusewire.wire import Buffer, OutHeader, encode_error
 
 __all__ = ["Device"]
 
 logger = logging.getLogger("fusewire")
 
 GONE: Final = frozenset({errno.ENODEV, errno.ECONNABORTED, errno.EBADF})  # what read says after unmount or abort
+LOST: Final = frozenset({errno.ENOENT, errno.ENOMEM})  # aborted while it was copied; no memory to copy it
 UNANSWERABLE: Final = frozenset({errno.ENOENT}) | GONE  # what write says of a request that nobody awaits any more
 
 
@@ -45,6 +47,7 @@ class Device:
 
         Raises:
             BlockingIOError: if the descriptor does not block, and there is none.
+            MemoryError: if every buffer is held, and there is no room for one more; none was read.
         """
         while True:
             try:
@@ -52,7 +55,7 @@ class Device:
             except OSError as error:
                 if error.errno in GONE:
                     return None
-                if error.errno != errno.ENOENT:  # a request that was aborted while it was copied: read the next
+                if error.errno not in LOST:  # then the kernel has ended the request: read the next
                     raise
             else:
                 return memoryview(self._buffer)[:length]
@@ -67,12 +70,19 @@ class Device:
         return self._buffer
 
     def write(self, buffers: Sequence[Buffer]) -> None:
-        """Write one message. That its request is gone (aborted, or the mount is) is no error."""
+        """Write one reply. That its request is gone (aborted, or the mount is) is no error."""
         try:
             os.writev(self.fd, buffers)
-        except OSError as error:
-            if error.errno not in UNANSWERABLE:
-                logger.error("the kernel refused a reply, and its caller gets EIO: %s", error)
+        except (OSError, BufferError, ValueError) as error:  # the latter two: of data that changed meanwhile
+            if isinstance(error, OSError) and error.errno in UNANSWERABLE:
+                return
+            logger.error("the kernel refused a reply, and its caller gets EIO: %s", error)
+            self._write_eio(OutHeader.unpack_from(buffers[0]).unique)
+
+    def _write_eio(self, unique: int) -> None:
+        """End a request whose reply was refused: some the kernel has ended then, others would wait for ever."""
+        with contextlib.suppress(OSError):
+            os.write(self.fd, encode_error(unique, errno.EIO))
 
     def clone(self) -> Device:
         """Open a further descriptor of the same connection, with a processing queue of its own.

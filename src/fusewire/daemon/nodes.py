@@ -166,12 +166,13 @@ class File(Node, Handle):
         """Cut or lengthen to `size` bytes."""
         raise os_error(errno.EPERM)
 
-    def setattr(self, changes: SetAttributes) -> Either[Attributes | None]:
+    @either
+    def setattr(self, changes: SetAttributes) -> Steps[Attributes | None]:
         """Of a file that can be written: `truncate`, and keep the rest on the object; else EPERM."""
         if not self.is_writable:
             raise os_error(errno.EPERM)
         if changes.size is not None:
-            self.truncate(changes.size)
+            yield self.truncate(changes.size)
         self.keep(changes)
         return None
 

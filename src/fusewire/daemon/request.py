@@ -11,6 +11,7 @@ returns what it has got. Ignoring all this is legal: the caller waits on.
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 from collections.abc import Callable
 from contextvars import ContextVar
@@ -19,6 +20,8 @@ from typing import Any
 from fusewire.wire import InHeader, Message, Operation
 
 __all__ = ["Request", "current_request"]
+
+logger = logging.getLogger("fusewire")
 
 current: ContextVar[Request] = ContextVar("fusewire.current_request")  # set by the engine
 _interrupting = threading.Lock()  # rarely taken, so one for all requests
@@ -75,7 +78,10 @@ class Request:
 
     @property
     def umask(self) -> int:
-        """The caller's umask where the operation creates something, else 0. Linux has applied it already."""
+        """The caller's umask where the operation creates something, else 0.
+
+        Linux has applied it to the mode already, unless the filesystem took FUSE_DONT_MASK.
+        """
         return int(getattr(self.message.body, "umask", 0))
 
     @property
@@ -88,7 +94,10 @@ class Request:
         return []
 
     def on_interrupt(self, callback: Callable[[], object]) -> None:
-        """Call `callback` once, from another thread, when the caller is sent a signal; now if it was already."""
+        """Call `callback` once, from another thread, when the caller is sent a signal; now if it was already.
+
+        What it raises then is logged.
+        """
         with _interrupting:
             if not self.interrupted:
                 self._callbacks.append(callback)
@@ -101,7 +110,10 @@ class Request:
             self.interrupted = True
             callbacks, self._callbacks = self._callbacks, []
         for callback in callbacks:
-            callback()
+            try:
+                callback()
+            except BaseException:  # whatever it is: here runs a thread that others wait for
+                logger.exception("a callback for the interrupt of %s failed", self)
 
     def __repr__(self) -> str:
         return f"<{self.name} unique={self.unique} nodeid={self.nodeid} pid={self.pid} uid={self.uid} gid={self.gid}>"

@@ -123,6 +123,7 @@ class Session:
     requests: int = 0  # received so far, all of them
     failure: BaseException | None = None
     calls: dict[int, Call] = field(default_factory=dict)  # under way, by unique
+    abandoned: bool = False  # nobody waits for an answer any more
     destroyed: bool = False
     _handlers: dict[int, Handler] = field(default_factory=dict)
     _overtaken: dict[int, None] = field(default_factory=dict)
@@ -163,7 +164,7 @@ class Session:
             return self._refuse(ProtocolError(request.unique, str(error)))
         unique = message.header.unique
         call = self.calls[unique] = Call(request, handler, arguments)
-        if self._overtaken and self._overtaken.pop(unique, self) is None:
+        if self.abandoned or (self._overtaken and self._overtaken.pop(unique, self) is None):
             request.interrupt()
         return call
 
@@ -198,9 +199,9 @@ class Session:
     def _init(self, message: Message) -> Buffers:
         present = {name for name in ANSWERS if self._handlers[operation(name).code].run is not None}
         agreement, reply = negotiate(message.body, self.limits, self.filesystem, present)
-        self.agreement = agreement
         if agreement is not None:
             self.filesystem.init()
+        self.agreement = agreement
         return (encode_reply(message.header.unique, reply),)
 
     def _interrupt(self, unique: int) -> None:
@@ -210,6 +211,12 @@ class Session:
             call.request.interrupt()
         elif len(self._overtaken) > OVERTAKEN:
             self._overtaken.pop(next(iter(self._overtaken), 0), None)
+
+    def abandon(self) -> None:
+        """Interrupt every call, those under way and those that may still come: the mount is gone."""
+        self.abandoned = True
+        for call in list(self.calls.values()):
+            call.request.interrupt()
 
     def destroy(self) -> None:
         """Tell the filesystem that the mount is gone. Idempotent.
@@ -233,7 +240,7 @@ class Session:
             return None
         try:
             return self._message(request.header.unique, call.handler.put(self, request, result))
-        except Exception as error:  # a wrong type, an errno, a number that does not fit its field
+        except BaseException as error:  # a wrong type, a number that does not fit, all that a generator may raise
             return self._failed(request, error)
 
     def fail(self, call: Call, error: BaseException) -> Buffers | None:
@@ -241,7 +248,7 @@ class Session:
         request = call.request
         self.calls.pop(request.header.unique, None)
         if call.handler.put is put_no_reply:
-            _log(request, error)
+            self._note_failure(request, error, "nobody waits for it")
             return None
         if request.header.opcode == LOOKUP and isinstance(error, FileNotFoundError):
             return self._not_found(request)
@@ -256,13 +263,27 @@ class Session:
     def _failed(self, request: Request, error: BaseException) -> Buffers:
         code = errno_of(error)
         if code is None:
-            self.failure = error
-            _log(request, error)
+            self._note_failure(request, error, "its caller gets EIO")
         return (encode_error(request.header.unique, code or errno.EIO),)
+
+    def _note_failure(self, request: Request, error: BaseException, outcome: str) -> None:
+        self.failure = error
+        logger.error(
+            "%s of nodeid %d for pid %d, uid %d failed, and %s: %s",
+            request.name,
+            request.nodeid,
+            request.pid,
+            request.uid,
+            outcome,
+            error,
+            exc_info=error,
+        )
 
     def _message(self, unique: int, parts: Parts) -> Buffers:
         if len(parts) == 1 and isinstance(parts[0], bytes | bytearray | memoryview):
             payload = parts[0]
+            if isinstance(payload, memoryview) and not payload.c_contiguous:
+                payload = payload.tobytes()  # writev takes no other
             length = payload.nbytes if isinstance(payload, memoryview) else len(payload)
             return reply_header(unique, length), payload
         minor = 45 if self.agreement is None else self.agreement.minor
@@ -296,8 +317,14 @@ def _forgetting(filesystem: Filesystem) -> Handler:
     """FORGET as a call like the others, so that it never runs beside more of them than `threads` says."""
 
     def forget_all(request: Request, given_back: Iterable[ForgetOne]) -> None:
+        failures = []
         for one in given_back:
-            filesystem.forget(one.nodeid, one.nlookup)
+            try:
+                filesystem.forget(one.nodeid, one.nlookup)
+            except Exception as error:  # the others are given back nevertheless
+                failures.append(error)
+        if failures:
+            raise failures[0]
 
     absent = type(filesystem).forget is Filesystem.forget
     return Handler(None if absent else forget_all, lambda message: (forgets(message),), put_no_reply, SUCCESS, False)
@@ -327,17 +354,5 @@ def errno_of(error: BaseException) -> int | None:
         return errno.ENOMEM
     if not isinstance(error, OSError):
         return None
-    code = error.errno or BY_CLASS.get(type(error), 0)
-    return code if 0 < code <= LARGEST_ERRNO else None
-
-
-def _log(request: Request, error: BaseException) -> None:
-    logger.error(
-        "%s of nodeid %d for pid %d, uid %d failed, and its caller gets EIO: %s",
-        request.name,
-        request.nodeid,
-        request.pid,
-        request.uid,
-        error,
-        exc_info=error,
-    )
+    code: object = error.errno or next((BY_CLASS[kind] for kind in type(error).__mro__ if kind in BY_CLASS), 0)
+    return code if isinstance(code, int) and 0 < code <= LARGEST_ERRNO else None

@@ -17,6 +17,7 @@ import errno
 import os
 import platform
 import struct
+import sys
 import threading
 from collections.abc import Sequence
 from ctypes import c_char_p, c_int, c_int64, c_uint, c_void_p
@@ -50,6 +51,7 @@ AT_NO_AUTOMOUNT: Final = 0x800
 AT_EMPTY_PATH: Final = 0x1000
 CLONE_FS: Final = 0x200
 NANOSECONDS: Final = 1_000_000_000
+ENCODING: Final = sys.getfilesystemencoding()
 
 libc: Final = ctypes.CDLL(None, use_errno=True)
 
@@ -135,7 +137,8 @@ def statx(dir_fd: int, name: str) -> Stat:
 
     `btime_ns` is None where the filesystem knows no birth times.
     """
-    checked(_statx(dir_fd, os.fsencode(name), STATX_FLAGS, STATX_MASK, _buffer.address))
+    if _statx(dir_fd, name.encode(ENCODING, "surrogateescape"), STATX_FLAGS, STATX_MASK, _buffer.address):
+        raise os_error(ctypes.get_errno())
     # fmt: off
     (
         mask, blksize, nlink, uid, gid, mode, ino, size, blocks,
