@@ -161,7 +161,7 @@ def machine() -> dict[str, str]:
         "cpus": f"{len(os.sched_getaffinity(0))} x {model[0] if model else platform.machine()}",
         "kernel": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
-        "load": f"{os.getloadavg()[0]:.2f}",
+        "load before": f"{os.getloadavg()[0]:.2f}",
     }
 
 
@@ -212,10 +212,10 @@ def tables(entrants: list[Entrant], steps: list[str], effort: Effort) -> str:
     return "\n".join(lines).rstrip()
 
 
-def as_data(entrants: list[Entrant], effort: Effort) -> dict[str, object]:
+def as_data(entrants: list[Entrant], effort: Effort, measured_on: dict[str, str]) -> dict[str, object]:
     """Everything that was measured, for --json."""
     return {
-        "machine": machine(),
+        "machine": measured_on,
         "effort": vars(effort),
         "contestants": {
             entrant.name: {
@@ -233,7 +233,7 @@ def arguments() -> argparse.Namespace:
     """What the command line says."""
     names = ", ".join(contestant.name for contestant in CONTESTANTS)
     parser = argparse.ArgumentParser(description="Measure round trips of fusewire and its peers on one machine.")
-    parser.add_argument("--quick", action="store_true", help="less exact: about 40 seconds instead of three minutes")
+    parser.add_argument("--quick", action="store_true", help="less exact: about one minute instead of five")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write all numbers there")
     parser.add_argument("--only", action="append", metavar="NAME", help=f"a contestant (of {names}) or a step")
     parser.add_argument("--install", action="store_true", help="install what is missing, with apt-get and pip")
@@ -255,6 +255,7 @@ def main() -> int:
     asked = arguments()
     contestants, steps = chosen(asked.only)
     enter_private_namespace()
+    measured_on = machine()
     effort, begun = QUICK if asked.quick else FULL, time.monotonic()
     home = Path(tempfile.mkdtemp(prefix="fusewire-benchmark-"))
     entrants = enter(contestants, home, asked.install)
@@ -265,13 +266,13 @@ def main() -> int:
     finally:
         for entrant in entrants:
             entrant.mount.stop()
-    print("\n".join(f"{key}: {value}" for key, value in machine().items()))
+    print("\n".join(f"{key}: {value}" for key, value in measured_on.items()))
     print(f"contestants: {', '.join(dict.fromkeys(entrant.contestant.version() for entrant in entrants))}")
     amount = f"{effort.rounds} rounds of {effort.seconds} s a step, {effort.files:,} files"
     print(f"{amount}; {time.monotonic() - begun:.0f} s\n")
     print(tables(entrants, steps, effort))
     if asked.json:
-        asked.json.write_text(json.dumps(as_data(entrants, effort), indent=1) + "\n")
+        asked.json.write_text(json.dumps(as_data(entrants, effort, measured_on), indent=1) + "\n")
     shutil.rmtree(home, ignore_errors=True)
     return 1 if not entrants or any(entrant.trouble for entrant in entrants) else 0
 

@@ -350,16 +350,26 @@ def _serve_until_over(mounted: Mount, happened: SimpleQueue[int]) -> None:
     signalled = False
     while happened.get() and not mounted.ended:
         if signalled:
-            print(f"fusewire: aborting {mounted.mountpoint}", file=sys.stderr)
+            tell_aborting(mounted)
             mounted.abort()
         elif busy := mounted.leave():
-            print(f"fusewire: {busy}", file=sys.stderr)
-            print(
-                f"fusewire: {mounted.mountpoint} is detached, and served until its last file is closed;"
-                " signal again to abort it",
-                file=sys.stderr,
-            )
+            tell_detached(mounted, busy)
         signalled = True
+
+
+def tell_detached(mounted: Mount, busy: MountError) -> None:
+    """Tell the person who sent a signal why it is not over yet."""
+    print(f"fusewire: {busy}", file=sys.stderr)
+    print(
+        f"fusewire: {mounted.mountpoint} is detached, and served until its last file is closed;"
+        " signal again to abort it",
+        file=sys.stderr,
+    )
+
+
+def tell_aborting(mounted: Mount) -> None:
+    """Tell the person who sent a second one what becomes of those who have a file open."""
+    print(f"fusewire: aborting {mounted.mountpoint}", file=sys.stderr)
 
 
 @atexit.register

@@ -29,6 +29,7 @@ from fusewire.daemon import (
     Timeouts,
     current_request,
 )
+from fusewire.daemon.answers import ANSWERS
 from fusewire.daemon.session import OVERTAKEN
 from fusewire.errors import ProtocolError, os_error
 from fusewire.wire import (
@@ -40,8 +41,11 @@ from fusewire.wire import (
     InitFlags,
     InitIn,
     InterruptIn,
+    IoctlIn,
     MkdirIn,
     OpenIn,
+    Operation,
+    OutHeader,
     ReadIn,
     Rename2In,
     RenameIn,
@@ -111,6 +115,14 @@ class Recorder(Filesystem):
     def listxattr(self, request: Request, nodeid: int) -> Iterable[str]:
         return self._say("listxattr", nodeid)  # type: ignore[no-any-return]
 
+    def readlink(self, request: Request, nodeid: int) -> str:
+        return self._say("readlink", nodeid)  # type: ignore[no-any-return]
+
+    def ioctl(
+        self, request: Request, nodeid: int, fh: int, cmd: int, data: memoryview, out_size: int, flags: int
+    ) -> tuple[int, bytes]:
+        return self._say("ioctl", nodeid, cmd)  # type: ignore[no-any-return]
+
     def forget(self, nodeid: int, nlookup: int) -> None:
         self.forgotten.append((nodeid, nlookup))
 
@@ -130,10 +142,31 @@ def test_lookup_gives_name_and_returns_entry() -> None:
     assert (entry.attr.ino, entry.attr.mtime, entry.attr.mtimensec, entry.attr.blocks) == (7, 5, 7, 1)
 
 
-def test_names_that_are_not_utf8_go_through_unharmed() -> None:
-    filesystem = Recorder(os_error(errno.ENOENT))
-    Conversation(filesystem).ask("LOOKUP", nodeid=1, names=(b"\xff\xfe",))
-    assert os.fsencode(filesystem.asked[0][2]) == b"\xff\xfe"
+NAMED = [row for row in OPERATIONS.values() if row.names and row.name != "TMPFILE"]  # whose name is of no file
+BROKEN = b"\xff\xfe", b"\xc3("  # no UTF-8
+
+
+@pytest.mark.parametrize("row", NAMED, ids=lambda row: row.name)
+def test_names_that_are_not_utf8_reach_every_method_unharmed(row: Operation) -> None:
+    asked: list[Any] = []
+    method = ANSWERS[row.name].method
+    filesystem = type("Asked", (Filesystem,), {method: lambda self, request, *arguments: asked.extend(arguments)})()
+    body = row.body() if row.body is not None else None
+    Conversation(filesystem).ask(row.name, nodeid=1, names=BROKEN[: row.names], body=body)
+    assert [os.fsencode(name) for name in asked if isinstance(name, str)] == list(BROKEN[: row.names])
+
+
+def test_names_that_are_not_utf8_come_back_unharmed() -> None:
+    class Says(Filesystem):
+        def readlink(self, request: Request, nodeid: int) -> str:
+            return os.fsdecode(b"\xff")
+
+        def readdir(self, request: Request, nodeid: int, fh: int, offset: int) -> Iterable[Dirent]:
+            return [Dirent(os.fsdecode(b"\xff"), 2, stat.S_IFREG, 1)]
+
+    kernel = Conversation(Says())
+    assert bytes(kernel.ask("READLINK", nodeid=2).data) == b"\xff"
+    assert [name for _, name in iter_dirents(kernel.ask("READDIR", nodeid=1, body=ReadIn(size=99)).data)] == [b"\xff"]
 
 
 def test_getattr_has_an_fh_only_if_the_kernel_gives_one() -> None:
@@ -194,10 +227,22 @@ def test_read_returns_any_buffer() -> None:
         assert bytes(reply.data) == b"abc"
 
 
-def test_a_read_that_returns_too_much_is_eio_and_logged(caplog: pytest.LogCaptureFixture) -> None:
-    reply = Conversation(Recorder(b"abcd")).ask("READ", nodeid=5, body=ReadIn(fh=1, offset=0, size=3))
-    assert reply.error == errno.EIO
-    assert "4 bytes where 3 were asked for" in caplog.text
+@pytest.mark.parametrize(
+    ("answer", "name", "fields", "words"),
+    [
+        (b"abcd", "READ", {"body": ReadIn(size=3)}, "read returned 4 bytes where 3 were asked for"),
+        (4, "WRITE", {"body": WriteIn(size=3), "data": b"abc"}, "write took 4 bytes where 3 were given"),
+        ("x" * 4096, "READLINK", {}, "readlink returned 4096 bytes where 4095 were asked for"),
+        ((0, bytes(9)), "IOCTL", {"body": IoctlIn(out_size=8)}, "ioctl returned 9 bytes where 8 were asked for"),
+        ([Dirent("a/b", 2, 0, 1)], "READDIR", {"body": ReadIn(size=99)}, "'a/b' is listed, and cannot be the name"),
+        ([Dirent("", 2, 0, 1)], "READDIRPLUS", {"body": ReadIn(size=999)}, "'' is listed, and cannot be the name"),
+    ],
+)
+def test_a_result_that_linux_would_refuse_is_eio_and_logged(
+    answer: Any, name: str, fields: dict[str, Any], words: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert Conversation(Recorder(answer)).ask(name, nodeid=5, **fields).error == errno.EIO
+    assert words in caplog.text
 
 
 @pytest.mark.parametrize("nonsense", [None, 3, "text", object(), [1, 2]])
@@ -437,6 +482,22 @@ def test_init_takes_what_the_methods_are_there_for() -> None:
     assert nothing is not None
     assert everything.flags & InitFlags.FUSE_DO_READDIRPLUS
     assert not nothing.flags & (InitFlags.FUSE_DO_READDIRPLUS | InitFlags.FUSE_POSIX_LOCKS)
+
+
+@pytest.mark.parametrize(("minor", "size"), [(12, 24), (22, 24), (23, 64), (45, 64)])
+def test_an_older_kernel_is_answered_in_its_own_size(minor: int, size: int) -> None:
+    """It refuses a longer one, and then every request with ECONNREFUSED."""
+    kernel = Conversation(Filesystem(), minor=minor)
+    (reply,) = Session(Filesystem()).receive(kernel.message("INIT", 2, body=init_in(minor=minor)))  # type: ignore[misc]
+    assert len(reply) == OutHeader.SIZE + size
+
+
+def test_init_comes_once() -> None:
+    kernel = Conversation(Filesystem())
+    agreed = kernel.session.agreement
+    (reply,) = kernel.send("INIT", body=init_in(minor=31))
+    assert kernel.decode("INIT", [reply]).error == errno.ENOSYS
+    assert kernel.session.agreement is agreed
 
 
 def test_a_kernel_of_a_later_major_is_told_ours() -> None:

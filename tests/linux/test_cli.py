@@ -57,6 +57,29 @@ def test_it_serves_until_a_signal_comes(how: list[str], end: int, mountpoint: Pa
     assert not is_mounted(mountpoint)
 
 
+@pytest.mark.parametrize("how", [[], ["--asyncio"]], ids=["threads", "asyncio"])
+@pytest.mark.parametrize("again", [False, True], ids=["one signal", "two signals"])
+def test_a_busy_mount_is_detached_and_served_or_aborted(how: list[str], again: bool, mountpoint: Path) -> None:
+    with served(*FUSEWIRE, "mount", "memory:", mountpoint, *how, mountpoint=mountpoint, end=None) as process:
+        assert process.stderr is not None
+        (mountpoint / "file").write_text("kept")
+        descriptor = os.open(mountpoint / "file", os.O_RDWR)
+        process.terminate()
+        said = [process.stderr.readline() for _ in range(3)]
+        assert f"(pid {os.getpid()}) has open {mountpoint}/file" in said[1]
+        assert "is detached, and served until its last file is closed; signal again to abort it" in said[2]
+        assert not is_mounted(mountpoint)
+        os.pwrite(descriptor, b"still", 0)
+        if again:
+            process.terminate()
+            assert process.wait(LIMIT) == 0
+        try:
+            os.close(descriptor)
+        except OSError as error:
+            assert again, error
+        assert process.wait(LIMIT) == 0
+
+
 def test_it_ends_when_somebody_unmounts(mountpoint: Path) -> None:
     with served(*FUSEWIRE, "mount", "memory:", mountpoint, mountpoint=mountpoint, end=None) as process:
         assert fusewire("umount", mountpoint).returncode == 0

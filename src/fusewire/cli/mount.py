@@ -212,22 +212,27 @@ def say_mounted(arguments: argparse.Namespace, mount: Mount) -> None:
 
 
 async def serve_in_loop(mount: Mount, ready: Callable[[Mount], None]) -> None:
-    """Serve until it is unmounted or a signal comes; leaving unmounts. A second signal aborts."""
-    loop = asyncio.get_running_loop()
+    """Serve until it is unmounted or a signal comes: what `fusewire.run` does, in an event loop."""
+    loop, signals = asyncio.get_running_loop(), asyncio.Queue[int]()
     async with mount:
-        signalled = asyncio.Event()
-
-        def on_signal() -> None:
-            if signalled.is_set():
-                mount.abort()
-            signalled.set()
-
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            loop.add_signal_handler(number, on_signal)
+            loop.add_signal_handler(number, signals.put_nowait, number)
         ready(mount)
-        signal_comes, it_ends = asyncio.ensure_future(signalled.wait()), asyncio.ensure_future(mount.wait_async())
-        await asyncio.wait([signal_comes, it_ends], return_when=asyncio.FIRST_COMPLETED)
-        signal_comes.cancel()
-        if it_ends.done():
-            it_ends.result()
-        it_ends.cancel()
+        heeding = asyncio.create_task(heed(signals, mount))
+        try:
+            await mount.wait_async()
+        finally:
+            heeding.cancel()
+
+
+async def heed(signals: asyncio.Queue[int], mount: Mount) -> None:
+    """Unmount at the first signal, or detach what is busy; abort at the second."""
+    from fusewire.mounted import tell_aborting, tell_detached
+
+    await signals.get()
+    busy = await asyncio.to_thread(mount.leave)
+    if busy is not None:
+        tell_detached(mount, busy)
+    await signals.get()
+    tell_aborting(mount)
+    await asyncio.to_thread(mount.abort)

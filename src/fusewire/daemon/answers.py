@@ -61,6 +61,7 @@ Method = TypeVar("Method", bound=Callable[..., Any])
 SUCCESS: Final = 0
 NANOSECONDS: Final = 1_000_000_000
 U64: Final = (1 << 64) - 1
+PATH_MAX: Final = 4096  # bytes of a path with its NUL
 XATTR_MAX: Final = 65536  # bytes of a value, or of a list of names (XATTR_SIZE_MAX, XATTR_LIST_MAX)
 
 
@@ -218,20 +219,28 @@ def put_created(session: Session, request: Request, created: tuple[Entry, OpenFi
     return entry_out(session, entry), open_out(opened)
 
 
-def put_data(session: Session, request: Request, data: Buffer) -> Parts:
-    """What a READ returns. More than was asked for would kill the request: it is an error here."""
+def fitting(request: Request, data: Buffer, room: int) -> Buffer:
+    """Return `data`. More than there is room for would kill the request: it is an error here, which says whose."""
     length = data.nbytes if isinstance(data, memoryview) else len(data)
-    if length > request.body.size:
-        raise ProtocolError(request.unique, f"read returned {length} bytes where {request.body.size} were asked for")
-    return (data,)
+    if length > room:
+        method = request.name.lower()
+        raise ProtocolError(request.unique, f"{method} returned {length} bytes where {room} were asked for")
+    return data
+
+
+def put_data(session: Session, request: Request, data: Buffer) -> Parts:
+    return (fitting(request, data, request.body.size),)
 
 
 def put_path(session: Session, request: Request, target: str) -> Parts:
-    return (os.fsencode(target),)
+    return (fitting(request, os.fsencode(target), PATH_MAX - 1),)
 
 
 def put_written(session: Session, request: Request, count: int | None) -> Parts:
-    return (WriteOut(len(request.message.data) if count is None else count),)
+    length = len(request.message.data)
+    if count is not None and count > length:
+        raise ProtocolError(request.unique, f"write took {count} bytes where {length} were given")
+    return (WriteOut(length if count is None else count),)
 
 
 def put_statfs(session: Session, request: Request, result: StatFs | None) -> Parts:
@@ -260,11 +269,19 @@ def put_names(session: Session, request: Request, names: Iterable[str]) -> Parts
     return put_sized(session, request, b"".join(os.fsencode(name) + b"\0" for name in names))
 
 
+def file_name(dirent: Dirent) -> bytes:
+    """A name as the wire has it. For one that no file can have Linux would refuse the listing, and not say why."""
+    name = os.fsencode(dirent.name)
+    if not name or b"/" in name or b"\0" in name:
+        raise ValueError(f"{dirent.name!r} is listed, and cannot be the name of a file")
+    return name
+
+
 def put_dirents(session: Session, request: Request, dirents: Iterable[Dirent] | None) -> Parts:
     """As many of `dirents` as fit."""
     room, packed = request.body.size, []
     for dirent in dirents or ():
-        record = pack_dirent(os.fsencode(dirent.name), dirent.ino, dirent.offset, dirent.type >> 12)
+        record = pack_dirent(file_name(dirent), dirent.ino, dirent.offset, dirent.type >> 12)
         room -= len(record)
         if room < 0:
             break
@@ -281,8 +298,7 @@ def put_direntsplus(session: Session, request: Request, dirents: Iterable[Dirent
     for dirent in dirents or ():
         entry = dirent.entry
         wire = NO_ENTRY if entry is None else entry_out(session, entry)
-        name = os.fsencode(dirent.name)
-        record = pack_direntplus(wire, name, dirent.ino, dirent.offset, dirent.type >> 12)
+        record = pack_direntplus(wire, file_name(dirent), dirent.ino, dirent.offset, dirent.type >> 12)
         room -= len(record)
         if room < 0:
             if entry is not None and entry.nodeid:
@@ -298,7 +314,7 @@ def put_lock(session: Session, request: Request, found: Lock) -> Parts:
 
 def put_ioctl(session: Session, request: Request, result: tuple[int, Buffer] | int | None) -> Parts:
     value, data = result if isinstance(result, tuple) else (result or 0, b"")
-    return IoctlOut(value, 0, 0, 0), data
+    return IoctlOut(value, 0, 0, 0), fitting(request, data, request.body.out_size)
 
 
 def put_poll(session: Session, request: Request, revents: int) -> Parts:

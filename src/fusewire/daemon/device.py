@@ -58,7 +58,7 @@ class Device:
                 if error.errno not in LOST:  # then the kernel has ended the request: read the next
                     raise
             else:
-                return memoryview(self._buffer)[:length]
+                return memoryview(self._buffer)[:length] if length else None  # 0: a socket in the device's place ends
 
     def _free_buffer(self) -> bytearray:
         try:

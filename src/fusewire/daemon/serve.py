@@ -36,8 +36,8 @@ from types import CoroutineType
 from typing import Any, Final
 
 from fusewire.daemon.device import Device
-from fusewire.daemon.session import Call, Session
-from fusewire.errors import os_error
+from fusewire.daemon.session import Buffers, Call, Session
+from fusewire.errors import ProtocolError, os_error
 
 __all__ = ["AsyncServer", "ThreadServer"]
 
@@ -61,6 +61,14 @@ class Server:
         self.failed = failed
         self.gone = gone
         self.ending = False  # the device has said that the connection is gone
+
+    def take_in(self, message: memoryview) -> Buffers | Call | None:
+        """Give the session a message. One that has no number to be answered by is logged, and nothing else."""
+        try:
+            return self.session.receive(message)
+        except ProtocolError as error:
+            logger.error("a message that cannot be read is passed over: %s", error)
+            return None
 
     def run(self, call: Call, device: Device) -> Coroutine[Any, Any, Any] | None:
         """Run a method and answer; return the coroutine that it returned, if that is still to be awaited."""
@@ -170,7 +178,7 @@ class ThreadServer(Server):
         device.close()
 
     def _receive(self, message: memoryview, device: Device) -> None:
-        outcome = self.session.receive(message)
+        outcome = self.take_in(message)
         if outcome is None:
             return
         if isinstance(outcome, tuple):
@@ -266,7 +274,7 @@ class AsyncServer(Server):
             del message
 
     def _receive(self, message: memoryview) -> None:
-        outcome = self.session.receive(message)
+        outcome = self.take_in(message)
         if isinstance(outcome, tuple):
             self.device.write(outcome)
         elif outcome is not None:

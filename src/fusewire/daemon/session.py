@@ -185,7 +185,7 @@ class Session:
     def _receive_ours(self, message: Message) -> Buffers | None:
         """What the engine answers by itself."""
         match message.header.opcode:
-            case code if code == INIT:
+            case code if code == INIT and self.agreement is None:
                 return self._init(message)
             case code if code == INTERRUPT:
                 self._interrupt(message.body.unique)
@@ -202,7 +202,7 @@ class Session:
         if agreement is not None:
             self.filesystem.init()
         self.agreement = agreement
-        return (encode_reply(message.header.unique, reply),)
+        return (encode_reply(message.header.unique, reply, minor=message.body.minor),)
 
     def _interrupt(self, unique: int) -> None:
         self._overtaken[unique] = None

@@ -1,6 +1,7 @@
 """The cases, by subject. Importing this package registers them all."""
 
 from torture.conformance.subjects import (
+    acls,
     creating,
     data,
     directories,
@@ -21,6 +22,7 @@ from torture.conformance.subjects import (
 )
 
 __all__ = [
+    "acls",
     "creating",
     "data",
     "directories",
