@@ -236,6 +236,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="less exact: about one minute instead of five")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write all numbers there")
     parser.add_argument("--only", action="append", metavar="NAME", help=f"a contestant (of {names}) or a step")
+    parser.add_argument("--one-cpu", action="store_true", help="keep all on one CPU: nobody has to be woken on another")
     parser.add_argument("--install", action="store_true", help="install what is missing, with apt-get and pip")
     return parser.parse_args()
 
@@ -255,6 +256,8 @@ def main() -> int:
     asked = arguments()
     contestants, steps = chosen(asked.only)
     enter_private_namespace()
+    if asked.one_cpu:
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # the children inherit it
     measured_on = machine()
     effort, begun = QUICK if asked.quick else FULL, time.monotonic()
     home = Path(tempfile.mkdtemp(prefix="fusewire-benchmark-"))

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import errno
 import logging
 import os
 import signal
@@ -39,13 +40,16 @@ from fusewire.daemon.nodes import Branch
 from fusewire.daemon.serve import AsyncServer, ThreadServer
 from fusewire.daemon.session import Session
 from fusewire.daemon.timeouts import Timeouts
+from fusewire.daemon.workers import in_a_thread, to_its_end
 from fusewire.mounting import MountError, MountOptions
+from fusewire.mounting.errors import cannot_unmount
 
 __all__ = ["Mount", "mount", "run"]
 
 logger = logging.getLogger("fusewire")
 
 LINGER: Final = 5.0  # seconds that a busy mount is served after its `with` is left
+SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # that end `run`
 Served = Filesystem | Branch
 _open_mounts: weakref.WeakSet[Mount] = weakref.WeakSet()  # to be detached when the interpreter ends
 
@@ -75,11 +79,13 @@ class Mount:
             MountError: with a sentence that names the cause and the cure.
         """
         session, device = self._attach()
-        server = ThreadServer(session, device, self.threads, self._failed if self.strict else None, self._gone)
+        server = ThreadServer(
+            session, device, self.threads, self._failed if self.strict else None, self._gone, self.abort
+        )
         try:
             server.start()
         except BaseException:
-            self._give_up(device)
+            self._give_up(session, device)
             raise
         self._serving(server)
         return self
@@ -90,12 +96,20 @@ class Mount:
         Raises:
             MountError: with a sentence that names the cause and the cure.
         """
-        session, device = await asyncio.to_thread(self._attach)
-        server = AsyncServer(session, device, self.threads, self._failed if self.strict else None, self._gone)
+        attached = in_a_thread(self._attach)
+        try:
+            session, device = await to_its_end(attached)
+        except asyncio.CancelledError:
+            if attached.exception() is None:
+                self._give_up(*attached.result())
+            raise
+        server = AsyncServer(
+            session, device, self.threads, self._failed if self.strict else None, self._gone, self.abort
+        )
         try:
             await server.start()
         except BaseException:
-            self._give_up(device)
+            self._give_up(session, device)
             raise
         self._serving(server)
         return self
@@ -104,6 +118,9 @@ class Mount:
         self.process = os.getpid()
         if self.server is not None:
             raise RuntimeError(f"{self.mountpoint} was mounted once already: make another Mount")
+        for other in list(_open_mounts):
+            if other.filesystem is self.filesystem and not other.ended:
+                raise ValueError(f"{self.filesystem!r} is mounted on {other.mountpoint} already: make another of it")
         options = self.options
         timeouts = Timeouts(options.entry_timeout, options.attr_timeout, options.negative_timeout)
         kind = LoggedSession if requests_are_logged() else Session
@@ -113,15 +130,25 @@ class Mount:
         self.mountpoint, self.connection = mounted.mountpoint, mounted.connection
         return session, Device(mounted.fd, session.limits.buffer_size)
 
-    def _give_up(self, device: Device) -> None:
+    def _give_up(self, session: Session, device: Device) -> None:
         device.close()
         self._detach()
-        self._gone()
+        try:
+            session.destroy()
+        finally:
+            self._gone()
 
     def _gone(self) -> None:
-        """Nothing is served any more: end the guard that `auto_unmount` keeps."""
-        if self._mounted is not None:
-            self._mounted.close()
+        """Nothing is served any more: leave no dead mount, and end the guard that `auto_unmount` keeps."""
+        mounted, self._mounted = self._mounted, None
+        if mounted is None:
+            return
+        try:
+            here = self._topmost()
+            if here is not None and here.connection == mounted.connection and mounting.is_dead(here):
+                self._detach()  # its connection was aborted, by us or by others
+        finally:
+            mounted.close()
 
     def _serving(self, server: ThreadServer | AsyncServer) -> None:
         self.server = server
@@ -166,7 +193,7 @@ class Mount:
     def _failed(self, error: BaseException) -> None:
         """Strict: a method raised what is no OSError. End, and let whoever waits have it."""
         self._failure = error
-        threading.Thread(target=self.abort, name="fusewire-abort", daemon=True).start()
+        self.abort()
 
     def _raise_failure(self) -> None:
         failure, self._failure = self._failure, None
@@ -179,10 +206,19 @@ class Mount:
         """Unmount. With `lazy`, at once for those who come, and really when the last file is closed.
 
         Raises:
-            MountError: EBUSY, naming who holds it.
+            MountError: EBUSY, naming who holds it; EINVAL if it is detached already, or covered by another mount.
         """
-        if self.server is None or not self.server.ending:
-            mounting.unmount(self.mountpoint, lazy=lazy)
+        if self.server is not None and self.server.ending:
+            return
+        here = self._topmost()
+        if here is not None and here.connection != self.connection:
+            raise cannot_unmount(self.mountpoint, errno.EINVAL, "what is mounted there now is another mount")
+        mounting.unmount(self.mountpoint, lazy=lazy)
+
+    def _topmost(self) -> mounting.MountInfo | None:
+        """Return what is mounted on our mountpoint. As long as our connection lives, its number is ours alone."""
+        here = mounting.covering(mounting.read_table(), self.mountpoint)
+        return here if here is not None and here.mountpoint == self.mountpoint else None
 
     def abort(self) -> None:
         """End the connection as it is: whoever waits for an answer gets ECONNABORTED. Idempotent."""
@@ -195,10 +231,13 @@ class Mount:
         self._detach()
 
     def _detach(self) -> None:
+        here = self._topmost()
+        if here is None or here.connection != self.connection:
+            return  # somebody was faster, and may have mounted something else there
         try:
             mounting.unmount(self.mountpoint, lazy=True)
         except MountError as error:
-            logger.debug("%s", error)  # somebody was faster
+            logger.debug("%s", error)
 
     def leave(self) -> MountError | None:
         """Unmount; if it is busy, detach it, and return the error that says who holds it."""
@@ -225,11 +264,14 @@ class Mount:
         assert isinstance(self.server, ThreadServer)
         if self.process != os.getpid():
             return  # a child that was forked inside the `with`: the mount is its parent's
-        if not self.ended:
-            self._leave_with()
-            if not self.server.wait(LINGER):
+        try:
+            if not self.ended:
+                self._leave_with()
+                self.server.wait(LINGER)
+        finally:  # also when Ctrl-C comes meanwhile
+            if not self.ended:
                 self.abort()
-        self.server.wait()
+            self.server.wait()
         if error is None:
             self._raise_failure()
 
@@ -241,14 +283,23 @@ class Mount:
     ) -> None:
         assert isinstance(self.server, AsyncServer)
         if not self.ended:
-            await asyncio.to_thread(self._leave_with)
+            leaving = in_a_thread(self._leave_with)
             try:
+                await asyncio.wait({leaving})
                 await asyncio.wait_for(self.server.ended.wait(), LINGER)
             except TimeoutError:
-                await asyncio.to_thread(self.abort)
-                await self.server.ended.wait()
+                pass
+            finally:  # also when we are cancelled meanwhile
+                await to_its_end(self._abort_async(leaving))
         if error is None:
             self._raise_failure()
+
+    async def _abort_async(self, leaving: asyncio.Future[None]) -> None:
+        assert isinstance(self.server, AsyncServer)
+        if not self.ended:
+            await in_a_thread(self.abort)
+        await asyncio.wait({leaving})
+        await self.server.ended.wait()
 
 
 def mount(
@@ -313,8 +364,9 @@ def run(
 ) -> None:
     """Mount and serve, until it is unmounted or a signal comes. For the main thread of a program.
 
-    SIGINT and SIGTERM unmount. A busy mount is detached, and served until its last file is
-    closed; a second signal aborts it. `ready` is called once the mount answers. The rest is
+    SIGINT, SIGTERM and SIGHUP unmount, unless they are ignored when it begins. A busy mount is
+    detached, and served until its last file is closed; a second signal aborts it. `ready` is
+    called once the mount answers; if it raises, the mount ends. The rest is
     as for `mount`.
 
     Raises:
@@ -327,14 +379,14 @@ def run(
     def on_signal(number: int, frame: FrameType | None) -> None:
         happened.put(number)
 
-    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    heeded = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]  # nohup, 'command &'
+    before = {number: signal.signal(number, on_signal) for number in heeded}
     try:
-        mounted.start()
-        threading.Thread(target=_tell_the_end, args=(mounted, happened), name="fusewire-end", daemon=True).start()
-        if ready is not None:
-            ready(mounted)
-        _serve_until_over(mounted, happened)
-        mounted.wait()
+        with mounted:  # it is unmounted also when `ready` raises
+            threading.Thread(target=_tell_the_end, args=(mounted, happened), name="fusewire-end", daemon=True).start()
+            if ready is not None:
+                ready(mounted)
+            _serve_until_over(mounted, happened)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -50,6 +50,9 @@ def helper():
 def leaves():
     raise SystemExit("say which archive")
 
+def exits():
+    raise SystemExit(3)
+
 root = {"hello": Hello()}
 number = 42
 """
@@ -169,7 +172,13 @@ def test_what_is_named_is_used_or_called(write: Write) -> None:
         ("mine.py:wrong", "returned a value of type int"),
         ("mine.py:Sized", "called without arguments but needs size"),
         ("mine.py:make_later", "is an async function"),
-        ("mine.py:Roor", "'mine.py' has no 'Roor'. It has: Hello, Nothing, Sized, root."),
+        ("mine.py:Roor", "'mine.py' has no 'Roor'. Did you mean 'root'?"),
+        ("mine.py:mak", "Did you mean 'make'?"),
+        ("mine.py:filesystem", "'mine.py' has no 'filesystem'. It has: Hello, Nothing, root."),
+        ("mine.py:Holder.tree.inner", "'mine.py' has no 'inner'. It has nothing that can be mounted"),
+        ("mine.py:root.keys", "returned a value of type dict_keys"),
+        ("fusewire:Memory", "'fusewire' has no 'Memory'. It has nothing that can be mounted"),
+        ("mine.py:exits", "'mine.py:exits' exits instead of returning a filesystem."),
         ("mine.py:leaves", "say which archive"),
         ("mine.py", "For a filesystem in a Python file, say mine.py:NAME"),
         ("yours.py:root", "no file 'yours.py'"),
@@ -225,6 +234,23 @@ def test_a_program_without_a_guard_is_explained(write: Write) -> None:
     assert 'under `if __name__ == "__main__":`' in str(complaint("program.py:root"))
 
 
+@pytest.mark.parametrize("source", ["program.py:root", "program:root"])
+def test_a_program_that_would_mount_something_else_is_explained(write: Write, source: str) -> None:
+    write("program.py", "import fusewire\nroot = {}\nfusewire.run(root, '/no/such/mountpoint')\n")
+    ours = fusewire.run
+    error = complaint(source)
+    assert "mounts something itself when it is imported" in str(error)
+    assert not error.detail
+    assert fusewire.run is ours
+
+
+def test_a_property_that_raises_is_the_users_code(write: Write) -> None:
+    write("mine.py", "class Holder:\n    @property\n    def root(self):\n        return 1 // 0\nholder = Holder()\n")
+    error = complaint("mine.py:holder.root")
+    assert str(error) == "'mine.py:holder.root' cannot be had."
+    assert error.detail.splitlines()[-1].startswith("ZeroDivisionError")
+
+
 # --- directories, and what is none
 
 
@@ -236,6 +262,8 @@ def test_a_program_without_a_guard_is_explained(write: Write) -> None:
         ("no/such/place", "There is no directory 'no/such' either"),
         ("memory", "Did you mean 'memory:'?"),
         ("memory?size=1G", "Did you mean 'memory:?size=1G'?"),
+        ("Memory:?size=1G", "Did you mean 'memory:?size=1G'?"),
+        ("no/" * 2000, "There is no source"),
         ("", "There is no source ''"),
         ("a b:c", "There is no source"),
         ("notes.txt", "'notes.txt' is not a directory"),
@@ -250,3 +278,4 @@ def test_the_name_in_mount_tables_is_absolute_for_a_path(tmp_path: Path) -> None
     assert named(".") == str(tmp_path)
     assert named("memory:?size=1G") == "memory:?size=1G"
     assert named("mine.py:root") == "mine.py:root"
+    assert len(named("x" * 5000)) == 4000  # mount(2) takes no more

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import fcntl
+import logging
 import os
 import signal
 import subprocess
@@ -24,6 +26,7 @@ import fusewire
 from fusewire import Attributes, Directory, File, Filesystem, Handle, MountError, Node, Request, current_request
 from fusewire.daemon.values import Entry
 from fusewire.filesystems import Memory
+from kernel_mounts import CONNECTIONS, connection_of_descriptor
 
 
 class Hello(File):
@@ -55,6 +58,36 @@ def test_the_mount_answers_once_one_has_it(mountpoint: Path) -> None:
         assert not mount.ended
     assert mount.ended
     assert os.listdir(mountpoint) == []
+
+
+def test_it_is_there_only_once_init_is_answered(mountpoint: Path) -> None:
+    """Both ways, and in the eyes of the kernel: it waits for nothing, and takes the limits that it was told."""
+
+    def check(mount: fusewire.Mount) -> None:
+        assert mount.requests == 1
+        assert mount.session is not None
+        assert mount.session.agreement is not None
+        there = CONNECTIONS / str(mount.connection)
+        if there.exists():  # fusectl is mounted
+            found = [int((there / name).read_text()) for name in ("waiting", "max_background", "congestion_threshold")]
+            assert found == [0, mount.session.limits.max_background, mount.session.limits.congestion_threshold]
+
+    async def serve() -> None:
+        async with fusewire.mount({}, str(mountpoint)) as mount:
+            check(mount)
+
+    with fusewire.mount({}, str(mountpoint)) as mount:
+        check(mount)
+    asyncio.run(serve())
+
+
+def test_a_filesystem_that_does_not_begin_is_not_mounted(mountpoint: Path) -> None:
+    class Fails(Filesystem):
+        def init(self) -> None:
+            raise ZeroDivisionError("no beginning")
+
+    with pytest.raises(ZeroDivisionError, match="no beginning"):
+        fusewire.mount(Fails(), str(mountpoint)).start()
 
 
 def test_unmounted_from_elsewhere_it_ends(mountpoint: Path) -> None:
@@ -271,12 +304,34 @@ def test_serving_by_a_running_event_loop(mountpoint: Path) -> None:
     asyncio.run(serve())
 
 
+def opened_devices(connection: int) -> int:
+    """How many times this process has the device of a connection open. Duplicates share their flags."""
+    numbers = [
+        int(name) for name in os.listdir("/proc/self/fd") if connection_of_descriptor("self", name) == connection
+    ]
+    opened = 0
+    while numbers:
+        first = numbers[0]
+        fcntl.fcntl(first, fcntl.F_SETFL, fcntl.fcntl(first, fcntl.F_GETFL) ^ os.O_APPEND)
+        numbers = [number for number in numbers if not fcntl.fcntl(number, fcntl.F_GETFL) & os.O_APPEND]
+        opened += 1
+    return opened
+
+
+def test_each_thread_reads_a_clone_of_its_own(mountpoint: Path) -> None:
+    with fusewire.mount({"a": b"x"}, str(mountpoint), threads=3) as mount:
+        if connection_of_descriptor("self", mount.server.device.fd) is None:  # type: ignore[union-attr]
+            pytest.skip("before Linux 6.18 a descriptor does not tell its connection")
+        assert opened_devices(mount.connection) == 3 + 1  # one more to read while they work
+
+
 def test_one_descriptor_does_where_it_cannot_be_cloned(mountpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(fd: int) -> int:
         raise OSError(errno.ENOTTY, "no clones here")
 
     monkeypatch.setattr("fusewire.daemon.device.clone_device", refuse)
-    with fusewire.mount({"a": b"x"}, str(mountpoint), threads=3), ThreadPoolExecutor(3) as pool:
+    with fusewire.mount({"a": b"x"}, str(mountpoint), threads=3) as mount, ThreadPoolExecutor(3) as pool:
+        assert opened_devices(mount.connection) <= 1
         assert set(pool.map(lambda _: (mountpoint / "a").read_bytes(), range(20))) == {b"x"}
 
 
@@ -362,6 +417,71 @@ def test_an_interrupt_that_nobody_heeds_harms_nothing(mountpoint: Path) -> None:
         assert (mountpoint / "a").read_bytes() == b"free"
 
 
+STORM = """
+import os, signal, sys
+
+def again(act, *arguments):
+    while True:
+        try:
+            return act(*arguments)
+        except InterruptedError:
+            pass
+
+signal.signal(signal.SIGALRM, lambda *_: None)
+signal.setitimer(signal.ITIMER_REAL, 0.0002, 0.0002)
+for turn in range(100):
+    for name in sys.argv[2:]:
+        fd = again(os.open, f"{sys.argv[1]}/{name}", os.O_RDONLY)
+        assert again(os.read, fd, 5000) == bytes(4096)
+        os.close(fd)
+signal.setitimer(signal.ITIMER_REAL, 0)
+"""
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_storm_of_interrupts_harms_nothing(threads: int, mountpoint: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """They come before, while and after a request is carried out: whichever, the caller gets EINTR or the answer."""
+
+    class Zeros(Handle):
+        direct_io = True
+
+        def read(self, offset: int, size: int) -> bytes:
+            return bytes(4096)[offset : offset + size]
+
+    class Heeds(Zeros):
+        def read(self, offset: int, size: int) -> bytes:
+            if current_request().interrupted:
+                raise InterruptedError
+            return super().read(offset, size)
+
+    class Coroutine(Handle):
+        direct_io = True
+
+        async def read(self, offset: int, size: int) -> bytes:
+            await asyncio.sleep(0)
+            return bytes(4096)[offset : offset + size]
+
+    class Opens(File):
+        size = 4096
+
+        def __init__(self, kind: type[Handle]) -> None:
+            self.kind = kind
+
+        def open(self, flags: int) -> Handle:
+            return self.kind()
+
+    caplog.set_level(logging.DEBUG, "fusewire.requests")
+    files = {"zeros": Opens(Zeros), "heeds": Opens(Heeds), "coroutine": Opens(Coroutine)}
+    with fusewire.mount(files, str(mountpoint), entry_timeout=0, threads=threads) as mount:
+        assert finish(client(sys.executable, "-c", STORM, str(mountpoint), *files)) == ("", "")
+        assert (mountpoint / "coroutine").read_bytes() == bytes(4096)
+        assert mount.session is not None
+        assert len(mount.session.calls) <= 1  # the RELEASE that nobody waits for
+    kinds = [message.split()[0] for message in caplog.messages]
+    assert kinds.count("INTERRUPT") > 10
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
 # --- what goes wrong
 
 
@@ -386,6 +506,37 @@ def test_strict_ends_the_mount_and_raises(mountpoint: Path, caplog: pytest.LogCa
         (mountpoint / "broken").read_bytes()
     with pytest.raises(ZeroDivisionError, match="a bug"):
         mount.wait(10)
+    assert os.listdir(mountpoint) == []
+
+
+def test_strict_raises_out_of_run(mountpoint: Path, caplog: pytest.LogCaptureFixture) -> None:
+    readers = []
+
+    def read(mount: fusewire.Mount) -> None:
+        readers.append(client("cat", str(mountpoint / "broken")))
+
+    with pytest.raises(ZeroDivisionError, match="a bug"):
+        fusewire.run({"broken": Broken()}, str(mountpoint), strict=True, ready=read)
+    assert finish(readers[0])[1]
+    assert os.listdir(mountpoint) == []
+
+
+def test_strict_raises_out_of_with(mountpoint: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with (
+        pytest.raises(ZeroDivisionError, match="a bug"),
+        fusewire.mount({"broken": Broken()}, str(mountpoint), strict=True),
+    ):
+        assert finish(client("cat", str(mountpoint / "broken")))[1]
+    assert os.listdir(mountpoint) == []
+
+
+def test_strict_raises_out_of_async_with(mountpoint: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def serve() -> None:
+        async with fusewire.mount({"broken": Broken()}, str(mountpoint), strict=True):
+            assert (await asyncio.to_thread(finish, client("cat", str(mountpoint / "broken"))))[1]
+
+    with pytest.raises(ZeroDivisionError, match="a bug"):
+        asyncio.run(serve())
     assert os.listdir(mountpoint) == []
 
 

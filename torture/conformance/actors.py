@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, Pipe
 from typing import Any
 
-from torture.conformance.calls import CALLS, libc
+from torture.conformance.calls import CALLS
+from torture.conformance.libc import libc
 
 PATIENCE = 30.0  # seconds that one system call may take
 PR_SET_PDEATHSIG = 1

@@ -2,7 +2,7 @@
 
 Most are those of `os`. The rest are called through libc, since Python hides what the suite
 is about: the errno of access(2), UTIME_OMIT, the flags of rename and fallocate, the sizes
-given to getxattr. A call returns something that can be pickled, or raises OSError.
+given to getxattr, pointers to nowhere. A call returns something that can be pickled, or raises OSError.
 """
 
 from __future__ import annotations
@@ -12,12 +12,15 @@ import fcntl
 import mmap
 import os
 import signal
+import socket
 import stat
+import struct
 import subprocess
 from collections.abc import Callable
 from typing import Any
 
-libc = ctypes.CDLL(None, use_errno=True)
+from torture.conformance.libc import checked, libc, raw
+from torture.conformance.mounts import bind, mount_read_only, own_mounts, unmount
 
 AT_FDCWD = -100
 AT_SYMLINK_NOFOLLOW = 0x100
@@ -30,8 +33,9 @@ UTIME_OMIT = (0, (1 << 30) - 2)
 RENAME_NOREPLACE, RENAME_EXCHANGE, RENAME_WHITEOUT = 1, 2, 4
 FALLOC_KEEP_SIZE, FALLOC_PUNCH_HOLE, FALLOC_ZERO_RANGE = 1, 2, 16
 
-MS_RDONLY, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 1, 32, 4096, 16384, 1 << 18
-CLONE_NEWNS = 0x20000
+STATX_BTIME = 0x800
+BTIME = struct.Struct("=qI")  # where struct statx has the time of birth; linux/stat.h
+BTIME_OFFSET = 80
 
 Time = tuple[int, int]  # seconds, nanoseconds
 
@@ -40,14 +44,6 @@ class Timespec(ctypes.Structure):
     """struct timespec."""
 
     _fields_ = [("sec", ctypes.c_long), ("nsec", ctypes.c_long)]
-
-
-def checked(result: int) -> int:
-    """Return the result of a libc call, or raise its errno."""
-    if result < 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
-    return result
 
 
 def access(path: str, mode: int) -> None:
@@ -172,6 +168,46 @@ def remove_tree(path: str) -> None:
     os.rmdir(path)
 
 
+def birth_ns(path: str) -> int | None:
+    """When a file was made, in nanoseconds; None if its filesystem does not tell. A symlink is not followed."""
+    buffer = ctypes.create_string_buffer(256)
+    checked(libc.statx(AT_FDCWD, os.fsencode(path), AT_SYMLINK_NOFOLLOW, STATX_BTIME, buffer))
+    if not int.from_bytes(buffer.raw[:4], "little") & STATX_BTIME:
+        return None
+    seconds, nanoseconds = BTIME.unpack_from(buffer, BTIME_OFFSET)
+    return int(seconds) * 10**9 + int(nanoseconds)
+
+
+def at(fd: int, name: str, *arguments: Any) -> Any:
+    """Call a function of `os` with its paths relative to the directory that is open as `fd`."""
+    keywords = ("src_dir_fd", "dst_dir_fd") if name in ("link", "rename") else ("dir_fd",)
+    result = getattr(os, name)(*arguments, **dict.fromkeys(keywords, fd))
+    if name == "open":
+        os.close(result)
+    return result
+
+
+def bind_socket(path: str) -> int:
+    """Make a socket with a name, which `listen` may serve; its descriptor."""
+    server = socket.socket(socket.AF_UNIX)
+    try:
+        server.bind(path)
+        return fcntl.fcntl(server, fcntl.F_DUPFD_CLOEXEC, FIRST_FREE)
+    finally:
+        server.close()
+
+
+def listen(fd: int) -> None:
+    """listen(2)."""
+    checked(libc.listen(fd, 5))
+
+
+def connect(path: str) -> None:
+    """Connect to a socket by its name, and hang up."""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(path)
+
+
 def lock(fd: int, kind: int, start: int = 0, length: int = 0) -> None:
     """Take or release a record lock without waiting."""
     fcntl.lockf(fd, kind if kind == fcntl.LOCK_UN else kind | fcntl.LOCK_NB, length, start)
@@ -231,16 +267,6 @@ def limit_file_size(size: int) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 
 
-def mount_read_only() -> None:
-    """Enter a mount namespace of one's own, in which the current directory is read-only."""
-    checked(libc.unshare(CLONE_NEWNS))
-    here = os.fsencode(os.getcwd())
-    checked(libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None))
-    checked(libc.mount(here, here, None, MS_BIND, None))
-    checked(libc.mount(b"none", here, None, MS_BIND | MS_REMOUNT | MS_RDONLY, None))
-    os.chdir(here)
-
-
 def close_all() -> None:
     """Close the descriptors that the calls of this actor left open; undo its limits."""
     os.closerange(FIRST_FREE, 1024)
@@ -261,12 +287,13 @@ def open_high(path: str, flags: int, mode: int = 0o777) -> int:
 
 PLAIN = """chmod chown lchown fchmod fchown link mkdir mkfifo rename rmdir symlink readlink truncate ftruncate unlink
 stat lstat fstat statvfs listdir getxattr setxattr listxattr removexattr umask close read write pread pwrite lseek
-copy_file_range fsync chdir getcwd posix_fallocate ftruncate fdatasync sendfile"""
+copy_file_range fsync chdir getcwd posix_fallocate fdatasync sendfile setegid seteuid"""
 
 OWN = (
     access, utimensat, futimens, renameat2, fallocate, link_by_fd, getxattr_sized, listxattr_sized, create, read_file,
     write_file, mknod, make, entries, inodes, remove_tree, lock, flock, mapped_write, mapped_read, execute, start, stop,
-    copy_program, limit_file_size, mount_read_only, close_all,
+    copy_program, limit_file_size, close_all, birth_ns, at, bind_socket, listen, connect,
+    raw, own_mounts, bind, unmount, mount_read_only,
 )  # fmt: skip
 
 CALLS: dict[str, Callable[..., Any]] = {

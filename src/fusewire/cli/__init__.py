@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import PurePath
@@ -21,7 +22,7 @@ from typing import Final, Protocol
 
 import fusewire
 
-__all__ = ["COMMANDS", "main"]
+__all__ = ["COMMANDS", "INTERRUPTED", "main"]
 
 COMMANDS: Final = {
     "mount": "mount a filesystem and serve it until it is unmounted",
@@ -29,6 +30,8 @@ COMMANDS: Final = {
     "demo": "mount two filesystems, use them, check every byte, unmount",
     "explain": "show how a request travels, step by step, from a real run",
 }
+
+INTERRUPTED: Final = 130  # 128 + SIGINT, as shells have it
 
 EXAMPLES: Final = """\
 examples:
@@ -54,12 +57,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: 2 for wrong usage, 0 after --help, as argparse does.
     """
+    open_standard_streams()
     arguments = list(sys.argv[1:] if argv is None else argv)
     if argv is None and PurePath(sys.argv[0]).name == "mount.fusewire":
         arguments = ["mount", "--background", *arguments]
-    if arguments and arguments[0] in COMMANDS:
-        return run(arguments[0], arguments[1:])
-    return without_command(arguments)
+    if arguments[:1] == ["help"]:
+        arguments = [*arguments[1:2], "--help"]
+    try:
+        return (
+            run(arguments[0], arguments[1:]) if arguments and arguments[0] in COMMANDS else without_command(arguments)
+        )
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def open_standard_streams() -> None:
+    """Open those of the three that we were started without (`2>&-`), lest /dev/fuse become one and be printed to."""
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(number, True)
+    os.close(number)
+    sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
 
 
 def run(name: str, arguments: list[str]) -> int:
@@ -89,6 +107,8 @@ def what_there_is(name: str) -> str:
 
 def overview() -> argparse.ArgumentParser:
     """The parser of everything but commands; its help is the list of them."""
+    from fusewire.cli.narrow import HelpFormatter
+
     width = max(map(len, COMMANDS))
     rows = [f"  {name:<{width}}  {summary}" for name, summary in COMMANDS.items()]
     parser = argparse.ArgumentParser(
@@ -96,7 +116,7 @@ def overview() -> argparse.ArgumentParser:
         usage="fusewire COMMAND ...",
         description="Mount filesystems written in Python: no libfuse, no compiler. Linux only.",
         epilog="\n".join(["commands:", *rows, "", EXAMPLES]),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     parser.add_argument("-V", "--version", action="version", version=f"fusewire {fusewire.__version__}")
     parser.add_argument("command", nargs="?", help=argparse.SUPPRESS)

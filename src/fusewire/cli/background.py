@@ -55,6 +55,8 @@ def outcome(child: int, reading: int) -> int:
                 return 0
         except KeyboardInterrupt:  # the child is in a session of its own: Ctrl-C did not reach it
             os.kill(child, signal.SIGTERM)
+            os.waitpid(child, 0)
+            raise
     _, status = os.waitpid(child, 0)
     code = os.waitstatus_to_exitcode(status)
     if code < 0:

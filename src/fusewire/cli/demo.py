@@ -63,16 +63,18 @@ def run(arguments: argparse.Namespace) -> int:
 
 @contextmanager
 def terminating() -> Iterator[None]:
-    """Let SIGTERM unwind this thread as an exception does, so that everything is unmounted."""
+    """Let SIGTERM and SIGHUP unwind this thread as an exception does, so that everything is unmounted."""
 
     def leave(number: int, frame: object) -> None:
         sys.exit(128 + number)
 
-    before = signal.signal(signal.SIGTERM, leave)
+    heeded = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, leave) for number in heeded}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @dataclass

@@ -6,12 +6,14 @@ import argparse
 import asyncio
 import logging
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
+from fusewire.cli.narrow import HelpFormatter
 from fusewire.cli.report import USAGE, CommandError
 
 if TYPE_CHECKING:
@@ -24,7 +26,7 @@ Mount SOURCE on the directory MOUNTPOINT, and serve it until it is unmounted.
 
 a source is one of:
   memory:                      an empty filesystem in memory
-  memory:?size=1G&inodes=1M    the same, with limits (suffixes K, M, G, T, P)
+  'memory:?size=1G&inodes=1M'  the same, with limits (suffixes K, M, G, T, P)
   DIRECTORY                    that directory, every change made there
   FILE.py:NAME                 Python in a file
   MODULE:NAME                  Python in a module; the current directory counts
@@ -48,9 +50,9 @@ def parser() -> argparse.ArgumentParser:
     """The arguments of `fusewire mount`."""
     parser = Parser(
         prog="fusewire mount",
-        usage="fusewire mount SOURCE MOUNTPOINT [-o OPTIONS] [-b] [--threads N] ...",
+        usage="fusewire mount SOURCE MOUNTPOINT [-o OPTIONS] [-b] ...",
         description=DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     add_what_and_where(parser.add_argument_group("what, where and how"))
     add_serving(parser.add_argument_group("how it is served"))
@@ -120,7 +122,7 @@ def serve(arguments: argparse.Namespace, ready: Callable[[], None]) -> int:
         say_mounted(arguments, mount)
         ready()
 
-    with strictly(arguments):
+    with telling_failures(arguments):
         if arguments.asyncio:
             asyncio.run(serve_in_loop(mount, told))
         else:
@@ -137,6 +139,8 @@ def prepared(arguments: argparse.Namespace) -> Mount:
     """
     import fusewire
 
+    if not arguments.mountpoint:  # abspath would make the current directory of it
+        raise CommandError("the mountpoint is empty: say a directory", code=USAGE)
     options, mountpoint = mount_options(arguments), os.path.abspath(arguments.mountpoint)
     refuse_itself(arguments.source, mountpoint)
     filesystem = as_filesystem(arguments.source)
@@ -147,25 +151,37 @@ def prepared(arguments: argparse.Namespace) -> Mount:
 
 
 @contextmanager
-def strictly(arguments: argparse.Namespace) -> Iterator[None]:
-    """Tell of an exception in the filesystem's own code, which ended a mount that is --strict."""
-    from fusewire.cli.sources import own_traceback
+def telling_failures(arguments: argparse.Namespace) -> Iterator[None]:
+    """Tell of an exception in the filesystem's own code: its `init` raised, or a method of it and --strict."""
+    from fusewire.cli.sources import is_users, own_traceback
 
     try:
         yield
     except OSError:
         raise
     except Exception as error:
-        if not arguments.strict:  # then it is ours, and a bug
+        if not arguments.strict and not is_users(error):  # then it is ours, and a bug
             raise
-        detail = own_traceback(error)
-        raise CommandError(f"'{arguments.source}' raised, and --strict has ended the mount.", detail=detail) from error
+        because = ", and --strict has ended the mount" if arguments.strict else " when it was mounted"
+        raise CommandError(f"'{arguments.source}' raised{because}.", detail=own_traceback(error)) from error
 
 
 def log_to(path: str | None, verbose: bool) -> None:
     """Log warnings and errors, and with `verbose` every request, to `path` or to stderr."""
-    logging.basicConfig(filename=path, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    handler = LogFile(path, errors="backslashreplace") if path else logging.StreamHandler()
+    logging.basicConfig(handlers=[handler], format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("fusewire").setLevel(logging.DEBUG if verbose else logging.WARNING)
+
+
+class LogFile(logging.FileHandler):
+    """A log that says once that it cannot be written (the disk is full), where logging would for every line."""
+
+    has_failed = False
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        if not self.has_failed:
+            self.has_failed = True
+            print(f"fusewire: {self.baseFilename} cannot be written: {sys.exc_info()[1]}", file=sys.stderr)
 
 
 def mount_options(arguments: argparse.Namespace) -> MountOptions:
@@ -174,7 +190,7 @@ def mount_options(arguments: argparse.Namespace) -> MountOptions:
     from fusewire.mounting.options import MountOptionError, MountOptions
 
     try:
-        return MountOptions.parse(arguments.options, MountOptions(fsname=named(arguments.source)))
+        return MountOptions.parse(arguments.options, MountOptions(fsname=named(arguments.source) or "fusewire"))
     except MountOptionError as error:
         raise CommandError(str(error), code=USAGE) from error
 
@@ -206,9 +222,11 @@ def as_filesystem(source: str) -> Filesystem:
 
 def say_mounted(arguments: argparse.Namespace, mount: Mount) -> None:
     """Tell whoever started us that it is there, and how it ends."""
-    stop = f"'fusewire umount {mount.mountpoint}'"
+    command = shlex.join(["fusewire", "umount", mount.mountpoint])
+    stop = f'"{command}"' if "'" in command else f"'{command}'"
     how = f"{stop} unmounts" if arguments.background else f"Ctrl-C or {stop} unmounts"
-    print(f"fusewire: {arguments.source} is mounted on {mount.mountpoint}; {how}.", file=sys.stderr, flush=True)
+    with suppress(OSError):  # nobody reads it: no reason not to serve
+        print(f"fusewire: {arguments.source} is mounted on {mount.mountpoint}; {how}.", file=sys.stderr, flush=True)
 
 
 async def serve_in_loop(mount: Mount, ready: Callable[[Mount], None]) -> None:

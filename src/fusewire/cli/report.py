@@ -14,11 +14,10 @@ import traceback
 from collections.abc import Callable
 from typing import Final
 
-__all__ = ["FAILURE", "USAGE", "CommandError", "reporting", "sentence"]
+__all__ = ["FAILURE", "USAGE", "CommandError", "complain", "reporting", "sentence"]
 
 FAILURE: Final = 1
 USAGE: Final = 2
-INTERRUPTED: Final = 130  # 128 + SIGINT, as shells have it
 
 
 class CommandError(Exception):
@@ -34,20 +33,18 @@ def reporting(run: Callable[[argparse.Namespace], int], arguments: argparse.Name
     """Call `run(arguments)` and return its exit code; errors become a line on stderr and theirs."""
     try:
         return run(arguments)
-    except KeyboardInterrupt:
-        return INTERRUPTED
     except BrokenPipeError:
         # Whoever read our output has gone (`fusewire explain | head`). Python would complain at exit as well.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILURE
     except (CommandError, OSError) as error:
-        if getattr(arguments, "verbose", False):
-            traceback.print_exc()
-        return complain(error)
+        return complain(error, verbose=getattr(arguments, "verbose", False))
 
 
-def complain(error: CommandError | OSError) -> int:
-    """Print what went wrong; return the exit code for it."""
+def complain(error: CommandError | OSError, *, verbose: bool = False) -> int:
+    """Print what went wrong, with `verbose` after the traceback; return the exit code for it."""
+    if verbose:
+        traceback.print_exception(error)
     if isinstance(error, CommandError) and error.detail:
         print(error.detail.rstrip(), file=sys.stderr)
     print(f"fusewire: {sentence(error)}", file=sys.stderr)

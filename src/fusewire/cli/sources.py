@@ -1,6 +1,6 @@
 """What `fusewire mount SOURCE` may name, and how it becomes a filesystem.
 
-    memory:  memory:?size=1G&inodes=1M    an empty filesystem in memory
+    memory:  'memory:?size=1G&inodes=1M'  an empty filesystem in memory
     a directory                           that directory
     package.module:NAME                   Python that can be imported; the current directory counts
     path/to/file.py:NAME                  Python in a file
@@ -13,11 +13,14 @@ traceback of that code alone: our frames and importlib's say nothing about the m
 
 from __future__ import annotations
 
+import difflib
+import errno
 import importlib
 import importlib.util
 import inspect
 import os
 import re
+import shlex
 import stat
 import sys
 import traceback
@@ -31,7 +34,7 @@ from urllib.parse import parse_qsl
 import fusewire
 from fusewire.cli.report import CommandError
 
-__all__ = ["HELP", "Source", "named", "resolve"]
+__all__ = ["HELP", "Source", "is_users", "named", "own_traceback", "resolve"]
 
 Source: TypeAlias = Any  # a Filesystem, a node or a dict: what `fusewire.mount` takes
 
@@ -40,6 +43,7 @@ SCHEME: Final = re.compile(r"([a-z][a-z0-9+.-]*)://")
 PYTHON: Final = re.compile(r"(?P<where>.+\.py|[^\W\d]\w*(?:\.[^\W\d]\w*)*):(?P<name>[^\W\d]\w*(?:\.[^\W\d]\w*)*)")
 SIZE: Final = re.compile(r"(\d+)([KMGTP]?)", re.IGNORECASE)
 FACTORS: Final[dict[str, int]] = {"": 1, **{letter: 1024 ** (power + 1) for power, letter in enumerate("KMGTP")}}
+LONGEST_NAME: Final = 4000  # bytes; mount(2) copies a page
 STDLIB: Final = os.path.dirname(os.__file__)
 CALLERS: Final = (
     os.path.dirname(os.path.abspath(fusewire.__file__)) + os.sep,
@@ -56,7 +60,7 @@ def resolve(source: str) -> Source:
     """
     if source.startswith("memory:"):
         return memory(source.removeprefix("memory:"))
-    if os.path.lexists(source):
+    if exists(source):
         return directory(source)
     if match := SCHEME.match(source):
         raise CommandError(f"'{match[1]}:' is not supported yet. A source is {HELP}.")
@@ -65,9 +69,19 @@ def resolve(source: str) -> Source:
     raise CommandError(f"There is no source '{source}'. A source is {HELP}.{hint(source)}")
 
 
+def exists(path: str) -> bool:
+    """Is there something of that name? Even if nobody can tell what: ENOTCONN says that a dead mount is there."""
+    try:
+        os.lstat(path)
+    except OSError as error:
+        return error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
+    return True
+
+
 def named(source: str) -> str:
     """What mount tables show as the device, where no `fsname` is given: `source`, a path made absolute."""
-    return os.path.abspath(source) if not source.startswith("memory:") and os.path.lexists(source) else source
+    name = os.path.abspath(source) if not source.startswith("memory:") and os.path.lexists(source) else source
+    return os.fsdecode(os.fsencode(name)[:LONGEST_NAME])
 
 
 def hint(source: str) -> str:
@@ -75,7 +89,8 @@ def hint(source: str) -> str:
     if "/" in source and not source.partition(":")[0].endswith(".py"):
         parent = os.path.dirname(source.rstrip("/")) or "/"
         return "" if os.path.isdir(parent) else f" (There is no directory '{parent}' either.)"
-    return f" Did you mean 'memory:{source.removeprefix('memory')}'?" if source.startswith("memory") else ""
+    is_memory = source[:6].lower() == "memory"
+    return f" Did you mean 'memory:{source[6:].removeprefix(':')}'?" if is_memory else ""
 
 
 # --- memory: and directories
@@ -120,9 +135,16 @@ def directory(path: str) -> Source:
     """The filesystem of a local directory.
 
     Raises:
-        OSError: as stat(2) has it; ENOTCONN for a mountpoint whose daemon is dead.
+        OSError: as stat(2) has it.
     """
-    if not stat.S_ISDIR(os.stat(path).st_mode):
+    try:
+        mode = os.stat(path).st_mode
+    except OSError as error:
+        if error.errno != errno.ENOTCONN:
+            raise
+        cure = f"Unmount it first: {shlex.join(['fusewire', 'umount', path])}"
+        raise CommandError(f"'{path}' is in a mount whose daemon is dead. {cure}") from error
+    if not stat.S_ISDIR(mode):
         example = f"{path}:NAME" if path.endswith(".py") else "FILE.py:NAME"
         raise CommandError(f"'{path}' is not a directory. For a filesystem in a Python file, say {example}.")
     from fusewire.filesystems import LocalDirectory
@@ -139,7 +161,8 @@ def python(where: str, name: str) -> Source:
     module = from_file(where) if where.endswith(".py") else from_path(where)
     found: Any = module
     for part in name.split("."):
-        found = attribute(found, part, where)
+        with users_code(f"'{source}' cannot be had"):
+            found = attribute(found, part, where)
     return made(found, source)
 
 
@@ -155,7 +178,7 @@ def from_file(path: str) -> ModuleType:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[module_name] = module  # dataclasses and pickle look a class's module up there
-    with users_code(f"'{path}' cannot be imported"):
+    with importing(path):
         spec.loader.exec_module(module)
     return module
 
@@ -164,7 +187,7 @@ def from_path(module_name: str) -> ModuleType:
     """Import a module by its name, from the current directory or wherever Python finds it."""
     sys.path.insert(0, os.getcwd())
     try:
-        with users_code(f"'{module_name}' cannot be imported"):
+        with importing(module_name):
             return importlib.import_module(module_name)
     except CommandError as error:
         missing = error.__cause__
@@ -175,14 +198,42 @@ def from_path(module_name: str) -> ModuleType:
         ) from missing
 
 
+@contextmanager
+def importing(where: str) -> Iterator[None]:
+    """Run a module's code, but not its `fusewire.run(...)`: that would serve another mount, and not come back here."""
+
+    def refused(*arguments: object, **options: object) -> None:
+        raise CommandError(
+            f"'{where}' mounts something itself when it is imported. Put its fusewire.run(...) "
+            'under `if __name__ == "__main__":`, or leave it out.'
+        )
+
+    ours = fusewire.run
+    vars(fusewire)["run"] = refused
+    try:
+        with users_code(f"'{where}' cannot be imported"):
+            yield
+    finally:
+        vars(fusewire)["run"] = ours
+
+
 def attribute(holder: Any, name: str, where: str) -> Any:
     """Get `name` of a module or class; what it has instead, if it has not."""
     try:
         return getattr(holder, name)
     except AttributeError:
-        candidates = [key for key, value in vars(holder).items() if not key.startswith("_") and mountable(value)]
-        has = f"It has: {', '.join(candidates)}." if candidates else "It has nothing that can be mounted."
-        raise CommandError(f"'{where}' has no '{name}'. {has}") from None
+        raise CommandError(f"'{where}' has no '{name}'.{what_it_has(holder, name)}") from None
+
+
+def what_it_has(holder: Any, name: str) -> str:
+    """The name that is meant, or else all that could be mounted."""
+    public = {key: value for key, value in dict(getattr(holder, "__dict__", {})).items() if not key.startswith("_")}
+    candidates = [key for key, value in public.items() if mountable(value)]
+    makers = [key for key, value in public.items() if inspect.isfunction(value)]  # whose results nobody knows yet
+    folded = {key.lower(): key for key in [*makers, *candidates]}
+    if near := difflib.get_close_matches(name.lower(), folded, n=1):
+        return f" Did you mean '{folded[near[0]]}'?"
+    return f" It has: {', '.join(candidates)}." if candidates else " It has nothing that can be mounted."
 
 
 def kinds() -> tuple[type, ...]:
@@ -193,10 +244,10 @@ def kinds() -> tuple[type, ...]:
 
 
 def mountable(value: Any) -> bool:
-    """Is this a filesystem, or a class of them? A class that we made ourselves is none to suggest."""
-    if isinstance(value, type):
-        return issubclass(value, kinds()) and not value.__module__.startswith("fusewire.")
-    return isinstance(value, kinds())
+    """Is this a filesystem, or a class that can make one? A class that we made ourselves is none to suggest."""
+    if not isinstance(value, type):
+        return isinstance(value, kinds())
+    return issubclass(value, kinds()[:2]) and not value.__module__.startswith("fusewire.") and not needed(value)
 
 
 def made(found: Any, source: str) -> Source:
@@ -211,25 +262,28 @@ def made(found: Any, source: str) -> Source:
         return found
     if not callable(found):
         raise CommandError(f"'{source}' is no filesystem but {kind(found)}.")
-    callable_without_arguments(found, source)
-    with users_code(f"'{source}' raised"):
+    if inspect.iscoroutinefunction(found):
+        raise CommandError(f"'{source}' is an async function; what makes a filesystem is called before any loop runs.")
+    if wanted := needed(found):
+        raise CommandError(
+            f"'{source}' is called without arguments but needs {', '.join(wanted)}: "
+            "name a function that takes none and returns the filesystem."
+        )
+    with users_code(f"'{source}' raised", exits=f"'{source}' exits instead of returning a filesystem."):
         result = found()
     if not isinstance(result, kinds()):
         raise CommandError(f"'{source}' returned {kind(result)}, not a filesystem, a node or a dict.")
     return result
 
 
-def callable_without_arguments(maker: Callable[..., Any], source: str) -> None:
-    if inspect.iscoroutinefunction(maker):
-        raise CommandError(f"'{source}' is an async function; what makes a filesystem is called before any loop runs.")
-    parameters = inspect.signature(maker).parameters.values()
+def needed(maker: Callable[..., Any]) -> list[str]:
+    """The parameters that a function must be given; none if it does not tell, as some that are written in C."""
+    try:
+        parameters = inspect.signature(maker).parameters.values()
+    except ValueError:
+        return []
     collecting = inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD
-    needed = [it.name for it in parameters if it.default is it.empty and it.kind not in collecting]
-    if needed:
-        raise CommandError(
-            f"'{source}' is called without arguments but needs {', '.join(needed)}: "
-            "name a function that takes none and returns the filesystem."
-        )
+    return [it.name for it in parameters if it.default is it.empty and it.kind not in collecting]
 
 
 def kind(value: object) -> str:
@@ -237,17 +291,23 @@ def kind(value: object) -> str:
     return "None" if value is None else f"a value of type {type(value).__name__}"
 
 
+GUARD: Final = 'Put what it does as a program under `if __name__ == "__main__":`.'
+
+
 @contextmanager
-def users_code(failure: str) -> Iterator[None]:
-    """Run code that is not ours; what it raises becomes a CommandError with the traceback of it alone."""
+def users_code(failure: str, exits: str = "") -> Iterator[None]:
+    """Run code that is not ours; what it raises becomes a CommandError with the traceback of it alone.
+
+    `exits` is what to say of a SystemExit without a text.
+    """
     try:
         yield
+    except CommandError:
+        raise
     except SystemExit as error:
         if isinstance(error.code, str):  # sys.exit("what is wrong"): a sentence already
             raise CommandError(error.code) from error
-        raise CommandError(
-            f'{failure}: it exits. Put what it does as a program under `if __name__ == "__main__":`.'
-        ) from error
+        raise CommandError(exits or f"{failure}: it exits. {GUARD}") from error
     except Exception as error:
         raise CommandError(f"{failure}.", detail=own_traceback(error)) from error
 
@@ -264,3 +324,12 @@ def own_traceback(error: Exception) -> str:
 
 def hidden(filename: str) -> bool:
     return filename.startswith(CALLERS)
+
+
+def is_users(error: Exception) -> bool:
+    """Was this raised by code that is neither ours nor Python's, or by what such code has called?"""
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        is_pythons = frame.filename.startswith(("<frozen", STDLIB)) and "site-packages" not in frame.filename
+        if not is_pythons:
+            return not hidden(frame.filename)
+    return False

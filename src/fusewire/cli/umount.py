@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import argparse
 
+from fusewire.cli.narrow import HelpFormatter
+from fusewire.cli.report import FAILURE, complain
+
 __all__ = ["parser", "run"]
 
 EPILOG = """\
@@ -11,7 +14,7 @@ Without an option it waits until the daemon has let go, and a mount that is in
 use stays: the processes that hold it are named. A mount whose daemon is dead
 ('Transport endpoint is not connected') is unmounted like any other.
 
-exit codes: 0 unmounted, 1 not, 2 wrong usage"""
+exit codes: 0 unmounted, 1 one of them not, 2 wrong usage"""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -20,7 +23,7 @@ def parser() -> argparse.ArgumentParser:
         prog="fusewire umount",
         description="Unmount a filesystem.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     parser.add_argument("mountpoint", metavar="MOUNTPOINT", nargs="+", help="where it is mounted")
     parser.add_argument(
@@ -40,9 +43,14 @@ def parser() -> argparse.ArgumentParser:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Unmount each; stop at the first that cannot be."""
-    from fusewire.mounting import unmount
+    """Unmount each, also when one before it cannot be."""
+    from fusewire.mounting import MountError, unmount
 
+    code = 0
     for mountpoint in arguments.mountpoint:
-        unmount(mountpoint, lazy=arguments.lazy, force=arguments.force)
-    return 0
+        try:
+            unmount(mountpoint, lazy=arguments.lazy, force=arguments.force)
+        except MountError as error:
+            complain(error, verbose=arguments.verbose)
+            code = FAILURE
+    return code

@@ -57,13 +57,19 @@ class NodeFilesystem(Filesystem):
         self.nodes: dict[int, Node] = {}  # by nodeid
         self.known: dict[Node, Node] = {}  # the first of each node that equals it
         self.handles: dict[int, Any] = {}  # Handle or Listing, by fh
-        self.numbers = itertools.count(FUSE_ROOT_ID)
+        self.numbers = itertools.count(FUSE_ROOT_ID + 1)
         self.fhs = itertools.count(1)
         self.lock = threading.Lock()  # of lookup counts, and of the two tables of nodes
-        self.ended = False  # its nodes may then be mounted elsewhere
+        self.is_mounted = False  # else its nodes may be mounted elsewhere
         self.root = as_node(root)
         self.root_type = self.root.type
-        self._enter(self.root)
+        self._refuse_another_s(self.root)
+
+    def init(self) -> None:
+        self._refuse_another_s(self.root)
+        _note(self.root, served_by=self, nodeid=FUSE_ROOT_ID, nlookup=1)
+        self.nodes[FUSE_ROOT_ID] = self.known[self.root] = self.root
+        self.is_mounted = True
 
     # --- nodes and numbers
 
@@ -80,11 +86,18 @@ class NodeFilesystem(Filesystem):
         return node
 
     def _adopt(self, node: Node) -> None:
-        if isinstance(node.served_by, NodeFilesystem) and not node.served_by.ended:
+        try:
+            self._refuse_another_s(node)
+            refuse_misspelt(type(node))
+        except (TypeError, ValueError):
             del self.known[node]
-            raise ValueError(f"{node!r} is mounted elsewhere already")
-        refuse_misspelt(type(node))
+            raise
         _note(node, served_by=self, nodeid=next(self.numbers), nlookup=0)
+
+    def _refuse_another_s(self, node: Node) -> None:
+        other = node.served_by
+        if isinstance(other, NodeFilesystem) and other is not self and other.is_mounted:
+            raise ValueError(f"{node!r} is mounted elsewhere already")
 
     def forget(self, nodeid: int, nlookup: int) -> None:
         with self.lock:
@@ -100,7 +113,13 @@ class NodeFilesystem(Filesystem):
         for handle in list(self.handles.values()):
             if isinstance(handle, Handle):
                 self._release_quietly(handle)
-        self.ended = True
+        self.handles.clear()
+        with self.lock:
+            for node in self.nodes.values():
+                _note(node, nlookup=0)
+            self.nodes.clear()
+            self.known.clear()
+            self.is_mounted = False
 
     def _release_quietly(self, handle: Handle) -> None:
         """Tell a file that was open when the mount went; nobody is left to hear of an error, or to await it."""
@@ -252,9 +271,9 @@ class NodeFilesystem(Filesystem):
     @either
     def create(self, request: Request, parent: int, name: str, flags: int, mode: int) -> Steps[tuple[Entry, OpenFile]]:
         made = yield self._node(parent, Directory).create(_short(name), mode)
-        opened = yield self._opened(made, flags)
-        entry = yield self._entry(made)
-        return entry, opened
+        attributes = yield made.getattr()
+        opened = yield self._opened(made, flags)  # from here on nothing may fail: nobody would release it
+        return Entry(self._enter(made).nodeid, attributes), opened
 
     @either
     def _opened(self, file: File, flags: int) -> Steps[OpenFile]:
@@ -314,25 +333,37 @@ class NodeFilesystem(Filesystem):
     def readdir(self, request: Request, nodeid: int, fh: int, offset: int) -> Steps[Iterator[Dirent]]:
         names = yield self._names(fh, offset)
         return (
-            Dirent(name, node.nodeid or UNKNOWN_INO, node.type or modes.S_IFMT(node.mode), position + 1)
-            for position, (name, node) in enumerate(names[offset:], offset)
+            self._dirent(name, node, None, position + 1) for position, (name, node) in enumerate(names[offset:], offset)
         )
 
     @either
     def readdirplus(self, request: Request, nodeid: int, fh: int, offset: int) -> Steps[list[Dirent]]:
         names = yield self._names(fh, offset)
-        room, dirents = request.body.size, list[Dirent]()
-        for position, (name, node) in enumerate(names[offset:], offset):
+        room, found = request.body.size, list[tuple[str, Node, Attributes | None]]()
+        for name, node in names[offset:]:
             room -= direntplus_size(len(os.fsencode(name)))
             if room < 0:
                 break
-            if name in (".", ".."):
-                dirents.append(Dirent(name, node.nodeid or UNKNOWN_INO, modes.S_IFDIR, position + 1))
-                continue
-            entry = yield self._entry(node)
-            ino = entry.attributes.ino or entry.nodeid
-            dirents.append(Dirent(name, ino, entry.attributes.type, position + 1, entry))
-        return dirents
+            found.append((name, node, (yield self._attributes_to_list(name, node))))
+        # The lookups are granted at last and at once: none is lost when a method fails, or is interrupted.
+        return [self._dirent(*one, position + 1) for position, one in enumerate(found, offset)]
+
+    @either
+    def _attributes_to_list(self, name: str, node: Node) -> Steps[Attributes | None]:
+        """Those of a node whose lookup the kernel gets with the listing; it makes one of its own for the others."""
+        if name in (".", ".."):
+            return None
+        try:
+            attributes: Attributes = yield node.getattr()
+        except OSError:
+            return None
+        return attributes
+
+    def _dirent(self, name: str, node: Node, attributes: Attributes | None, offset: int) -> Dirent:
+        if attributes is None:
+            return Dirent(name, node.nodeid or UNKNOWN_INO, node.type or modes.S_IFMT(node.mode), offset)
+        nodeid = self._enter(node).nodeid
+        return Dirent(name, attributes.ino or nodeid, attributes.type, offset, Entry(nodeid, attributes))
 
     @either
     def _names(self, fh: int, offset: int) -> Steps[list[tuple[str, Node]]]:

@@ -18,25 +18,26 @@ What a filesystem must promise for its number of threads:
     coroutines  that they may meet at any `await`, and a `def` at any moment, whatever N is
 
 Either shell ends when the device says that the connection is gone: unmounted, or aborted.
-Then what still runs is interrupted, and waited for, for `GRACE` seconds.
+Then what still runs is interrupted, and waited for, for `GRACE` seconds. A method that never
+returns keeps nobody: all threads are daemons, and those that wait for others too.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
+import functools
 import logging
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
 from types import CoroutineType
 from typing import Any, Final
 
 from fusewire.daemon.device import Device
 from fusewire.daemon.session import Buffers, Call, Session
+from fusewire.daemon.workers import LoopThread, Workers, in_a_thread
 from fusewire.errors import ProtocolError, os_error
 
 __all__ = ["AsyncServer", "ThreadServer"]
@@ -44,22 +45,25 @@ __all__ = ["AsyncServer", "ThreadServer"]
 logger = logging.getLogger("fusewire")
 
 GRACE: Final = 5.0  # seconds that methods get to return, once the mount is gone
+PAUSE: Final = 0.1  # seconds after which a thread that had no memory tries again
 Failed = Callable[[BaseException], None]
-Gone = Callable[[], None]
+Told = Callable[[], object]
 
 
 class Server:
     """What both shells do: run a call, write its reply, and notice the end.
 
     `failed` is called with an exception that was no OSError, once: `strict` mounts end on it.
-    `gone` is called when all is over and every descriptor closed.
+    `gone` is called when all is over and every descriptor closed. `abort` is to end the
+    connection: a bug of ours has cost a message, whose sender would wait for ever.
     """
 
-    def __init__(self, session: Session, device: Device, *, failed: Failed | None = None, gone: Gone) -> None:
+    def __init__(self, session: Session, device: Device, failed: Failed | None, gone: Told, abort: Told) -> None:
         self.session = session
         self.device = device
         self.failed = failed
         self.gone = gone
+        self.abort = abort
         self.ending = False  # the device has said that the connection is gone
 
     def take_in(self, message: memoryview) -> Buffers | Call | None:
@@ -95,28 +99,18 @@ class Server:
             self.reply(call, device, result)
 
     def reply(self, call: Call, device: Device, result: Any) -> None:
-        buffers = self.session.reply(call, result)
-        if buffers is not None:
-            device.write(buffers)
-        if self.session.failure is not None:
-            self._tell_failure()
+        self._write(device, self.session.reply(call, result))
 
     def fail(self, call: Call, device: Device, error: BaseException) -> None:
-        buffers = self.session.fail(call, error)
+        self._write(device, self.session.fail(call, error))
+
+    def _write(self, device: Device, buffers: Buffers | None) -> None:
         if buffers is not None:
             device.write(buffers)
         if self.session.failure is not None:
-            self._tell_failure()
-
-    def _tell_failure(self) -> None:
-        failed, self.failed = self.failed, None
-        if failed is not None and self.session.failure is not None:
-            failed(self.session.failure)
-
-    def interrupt_all(self) -> None:
-        """Tell every method that still runs that nobody waits for it."""
-        for call in list(self.session.calls.values()):
-            call.request.interrupt()
+            failed, self.failed = self.failed, None
+            if failed is not None:
+                failed(self.session.failure)
 
     def tidy_up(self) -> None:
         """Name the methods that would not end, and let the filesystem go."""
@@ -124,39 +118,59 @@ class Server:
             logger.warning("%s is still running after its mount is gone, and is left to itself", call.request)
         try:
             self.session.destroy()
-        except Exception:
+        except BaseException:  # whoever waits for the end must learn of it
             logger.exception("destroy failed")
 
 
 class ThreadServer(Server):
     """Serves on threads of its own, until the connection is gone."""
 
-    def __init__(self, session: Session, device: Device, threads: int, failed: Failed | None, gone: Gone) -> None:
-        super().__init__(session, device, failed=failed, gone=gone)
+    def __init__(
+        self,
+        session: Session,
+        device: Device,
+        threads: int,
+        failed: Failed | None,
+        gone: Told,
+        abort: Told = lambda: None,
+    ) -> None:
+        super().__init__(session, device, failed, gone, abort)
         self.ended = threading.Event()
         self.threads = threads
         self.readers: list[threading.Thread] = []
         self.slots = threads  # methods that may still be started
         self.backlog: deque[tuple[Call, Device]] = deque()
         self.loop: LoopThread | None = None
-        self.lock = threading.Lock()  # of the three above
+        self.loop_may_start = True
+        self.lock = threading.Lock()  # of the four above, and of `ending`
 
     def start(self) -> None:
         """Answer INIT on this thread, then start the others.
 
         Raises:
-            OSError: EPROTO if the kernel speaks no version that we do; ENOTCONN if it goes away meanwhile.
+            OSError: EPROTO if the kernel speaks no version that we do; ENOTCONN if it goes away
+                meanwhile; EMFILE if there are not as many descriptors as threads.
         """
         answer_init(self.session, self.device)
         guard = 1 if self.session.filesystem.blocking else 0
-        devices = [self.device, *(self._another_device() for _ in range(self.threads + guard - 1))]
-        self.readers = [
-            threading.Thread(target=self._read, args=(device,), name=f"fusewire-{number}", daemon=True)
-            for number, device in enumerate(devices)
-        ]  # daemons: a method that never returns must not keep the process alive
-        with self.lock:  # nobody may end before all have started
-            for thread in self.readers:
-                thread.start()
+        with self.lock:  # nobody may begin, nor end, before all have started
+            try:
+                self._start_reader(self.device)
+                for _ in range(self.threads + guard - 1):
+                    self._start_reader(self._another_device())
+            except BaseException:
+                self.ending = True  # so those that have started do nothing
+                raise
+
+    def _start_reader(self, device: Device) -> None:
+        name = f"fusewire-{len(self.readers)}"
+        thread = threading.Thread(target=self._read, args=(device,), name=name, daemon=True)
+        try:  # a daemon: a method that never returns must not keep the process alive
+            thread.start()
+        except RuntimeError:
+            device.close()
+            raise
+        self.readers.append(thread)
 
     def _another_device(self) -> Device:
         try:
@@ -165,17 +179,34 @@ class ThreadServer(Server):
             return self.device.share()
 
     def _read(self, device: Device) -> None:
+        with self.lock:
+            start_failed = self.ending
+        if not start_failed:
+            self._serve(device)
+        device.close()
+
+    def _serve(self, device: Device) -> None:
         try:
-            while (message := device.read()) is not None:
-                self._receive(message, device)
-                del message  # so that its buffer can be used again
-        except Exception:
-            logger.exception("a thread that served a mount died")
+            self._receive_all(device)
+        except BaseException:
+            logger.exception("a thread that served a mount died, and the mount ends")
+            self.abort()
         with self.lock:
             first, self.ending = not self.ending, True
         if first:
             self._end(device)
-        device.close()
+
+    def _receive_all(self, device: Device) -> None:
+        while True:
+            try:
+                message = device.read()
+            except MemoryError:  # until a method lets go of what it holds
+                time.sleep(PAUSE)
+                continue
+            if message is None:
+                return
+            self._receive(message, device)
+            del message  # so that its buffer can be used again
 
     def _receive(self, message: memoryview, device: Device) -> None:
         outcome = self.take_in(message)
@@ -184,9 +215,19 @@ class ThreadServer(Server):
         if isinstance(outcome, tuple):
             device.write(outcome)
         elif outcome.is_async:
-            self._loop_thread().submit(self._run_in_loop(outcome, device))
+            self._carry_out(outcome, device)
         else:
             self._run_when_allowed(outcome, device)
+
+    def _carry_out(self, call: Call, device: Device) -> None:
+        coroutine = self.run(call, device)
+        if coroutine is None:
+            return
+        try:
+            self._loop_thread().submit(self.finish(call, device, coroutine))
+        except (OSError, RuntimeError) as error:  # no descriptor, or no thread, is left
+            coroutine.close()
+            self.fail(call, device, error)
 
     def _run_when_allowed(self, call: Call, device: Device) -> None:
         """Run `call` and then the backlog; or leave it there, if as many as may run do so."""
@@ -196,22 +237,17 @@ class ThreadServer(Server):
                 return
             self.slots -= 1
         while True:
-            coroutine = self.run(call, device)
-            if coroutine is not None:
-                self._loop_thread().submit(self.finish(call, device, coroutine))
+            self._carry_out(call, device)
             with self.lock:
                 if not self.backlog:
                     self.slots += 1
                     return
                 call, device = self.backlog.popleft()
 
-    async def _run_in_loop(self, call: Call, device: Device) -> None:
-        coroutine = self.run(call, device)
-        if coroutine is not None:
-            await self.finish(call, device, coroutine)
-
     def _loop_thread(self) -> LoopThread:
         with self.lock:
+            if not self.loop_may_start:
+                raise os_error(errno.ENOTCONN)
             self.loop = self.loop or LoopThread()
             return self.loop
 
@@ -225,26 +261,41 @@ class ThreadServer(Server):
 
     def _end(self, device: Device) -> None:
         """What the first thread does that learns of the end: it waits for the others, and tidies up."""
-        self.interrupt_all()
+        try:
+            self.session.abandon()
+            self._wait_for_methods()
+            self.tidy_up()
+            device.close()
+            self.gone()
+        finally:
+            self.ended.set()
+
+    def _wait_for_methods(self) -> None:
         deadline = time.monotonic() + GRACE
         for thread in self.readers:
             if thread is not threading.current_thread():
                 thread.join(max(0.0, deadline - time.monotonic()))
+        with self.lock:
+            self.loop_may_start = False
         if self.loop is not None:
-            self.loop.stop()
-        self.tidy_up()
-        device.close()
-        self.gone()
-        self.ended.set()
+            self.loop.stop(GRACE)
 
 
 class AsyncServer(Server):
     """Serves in the event loop that runs, until the connection is gone."""
 
-    def __init__(self, session: Session, device: Device, threads: int, failed: Failed | None, gone: Gone) -> None:
-        super().__init__(session, device, failed=failed, gone=gone)
+    def __init__(
+        self,
+        session: Session,
+        device: Device,
+        threads: int,
+        failed: Failed | None,
+        gone: Told,
+        abort: Told = lambda: None,
+    ) -> None:
+        super().__init__(session, device, failed, gone, abort)
         self.ended = asyncio.Event()
-        self.executor = ThreadPoolExecutor(threads, "fusewire") if session.filesystem.blocking else None
+        self.workers = Workers(threads) if session.filesystem.blocking else None
         self.tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
@@ -260,15 +311,21 @@ class AsyncServer(Server):
         self.loop.add_reader(self.device.fd, self._readable)
 
     def _readable(self) -> None:
+        try:
+            self._receive_some()
+        except Exception:
+            logger.exception("serving a mount failed, and the mount ends")
+            self.abort()
+
+    def _receive_some(self) -> None:
         """Take in what there is, but not so much that the loop's other tasks starve."""
         for _ in range(16):
             try:
                 message = self.device.read()
-            except BlockingIOError:
+            except (BlockingIOError, MemoryError):  # the latter: until a method lets go of what it holds
                 return
             if message is None:
-                self.loop.remove_reader(self.device.fd)
-                self._spawn(self._end())
+                self._begin_to_end()
                 return
             self._receive(message)
             del message
@@ -278,41 +335,64 @@ class AsyncServer(Server):
         if isinstance(outcome, tuple):
             self.device.write(outcome)
         elif outcome is not None:
-            if outcome.is_async or self.executor is None:
+            if outcome.is_async or self.workers is None:
                 self._go_on(outcome, self.run(outcome, self.device))
             else:
-                self.loop.run_in_executor(self.executor, self._run_in_thread, outcome)
+                self._hand_over(outcome, self.workers)
+
+    def _hand_over(self, call: Call, workers: Workers) -> None:
+        try:
+            workers.submit(functools.partial(self._run_in_thread, call))
+        except RuntimeError as error:  # no thread is left
+            self.fail(call, self.device, error)
 
     def _run_in_thread(self, call: Call) -> None:
         coroutine = self.run(call, self.device)
-        self.loop.call_soon_threadsafe(self._go_on, call, coroutine)
+        if coroutine is None:
+            return
+        try:
+            self.loop.call_soon_threadsafe(self._go_on, call, coroutine)
+        except RuntimeError:  # the loop was closed before the mount was
+            coroutine.close()
 
     def _go_on(self, call: Call, coroutine: Coroutine[Any, Any, Any] | None) -> None:
         if coroutine is not None:
-            self._spawn(self.finish(call, self.device, coroutine))
+            task = self._spawn(self.finish(call, self.device, coroutine))
+            task.add_done_callback(functools.partial(self._see_it_answered, call, coroutine))
 
-    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+    def _see_it_answered(self, call: Call, coroutine: Coroutine[Any, Any, Any], task: asyncio.Task[None]) -> None:
+        """Answer for a task that was cancelled before its first step; after it, `finish` does."""
+        if task.cancelled():
+            coroutine.close()
+            self.fail(call, self.device, asyncio.CancelledError())
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = self.loop.create_task(coroutine)
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
+        return task
 
-    async def _end(self) -> None:
+    def _begin_to_end(self) -> None:
         self.ending = True
-        self.interrupt_all()
-        others = self.tasks - {asyncio.current_task()}
-        if others:
-            await asyncio.wait(others, timeout=GRACE)
-        if self.executor is not None:
-            await self._drain_executor(self.executor)
+        self.loop.remove_reader(self.device.fd)
+        self.session.abandon()
+        waiting = self.loop.create_task(self._wait_for_methods())
+        waiting.add_done_callback(self._put_away)  # even if the loop's end cancels it
+
+    async def _wait_for_methods(self) -> None:
+        try:
+            async with asyncio.timeout(GRACE):
+                if self.workers is not None:
+                    await asyncio.wait({in_a_thread(self.workers.finish)})
+                while self.tasks:
+                    await asyncio.wait(self.tasks)
+        except TimeoutError:
+            pass
+
+    def _put_away(self, _waiting: asyncio.Task[None]) -> None:
         self.tidy_up()
         self.device.close()
-        await asyncio.to_thread(self.gone)
-        self.ended.set()
-
-    async def _drain_executor(self, executor: ThreadPoolExecutor) -> None:
-        waiting = asyncio.to_thread(executor.shutdown, cancel_futures=True)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(asyncio.shield(waiting), GRACE)
+        in_a_thread(self.gone).add_done_callback(lambda _: self.ended.set())
 
 
 def answer_init(session: Session, device: Device) -> None:
@@ -328,31 +408,3 @@ def answer_init(session: Session, device: Device) -> None:
         outcome = session.receive(message)
         if isinstance(outcome, tuple):
             device.write(outcome)
-
-
-class LoopThread:
-    """An event loop in a thread of its own: where coroutines go on that a thread has begun."""
-
-    def __init__(self) -> None:
-        self.loop = asyncio.new_event_loop()
-        self.thread = threading.Thread(target=self._run, name="fusewire-loop", daemon=True)
-        self.thread.start()
-
-    def _run(self) -> None:
-        self.loop.run_forever()
-        self.loop.close()
-
-    def submit(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        asyncio.run_coroutine_threadsafe(coroutine, self.loop)
-
-    def stop(self) -> None:
-        """Wait for the coroutines that run, for `GRACE` seconds, and end the thread."""
-
-        async def last() -> None:
-            others = asyncio.all_tasks() - {asyncio.current_task()}
-            if others:
-                await asyncio.wait(others, timeout=GRACE)
-            self.loop.call_soon(self.loop.stop)
-
-        self.submit(last())
-        self.thread.join(2 * GRACE)

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from fusewire.mounting import syscalls
+from fusewire.mounting.detach import detach
 from fusewire.mounting.device import close_device, open_device, refused
 from fusewire.mounting.errors import CONTAINER, MountError, cannot_mount, not_permitted
 from fusewire.mounting.fusectl import connection_of_fd
@@ -70,13 +71,17 @@ def mount(mountpoint: str | os.PathLike[str], options: MountOptions | None = Non
     with free_mountpoint(os.path.abspath(mountpoint)) as point:
         refuse_other_kind(point, kind)
         guard = Guard(point.path) if options.auto_unmount else None
+        fd = -1
         try:
             fd, via = attach(point, options)
+            return Mounted(fd, point.path, connection_of(fd, point.path), via, guard)
         except BaseException:
+            if fd >= 0:  # it is mounted, but no descriptor is left to see by whom it is to be served
+                close_device(fd)
+                detach(point.path, lazy=True)
             if guard is not None:
                 guard.release()
             raise
-        return Mounted(fd, point.path, connection_of(fd, point.path), via, guard)
 
 
 def refuse_other_kind(point: Mountpoint, kind: int | None) -> None:

@@ -149,6 +149,7 @@ def seconds(text: str) -> float:
 
 
 NOT_OURS: Final = "passed by mount(8); means nothing here"
+UP_TO_THE_SOURCE: Final = "shown in mount tables: access times are up to the source"  # fs/fuse/inode.c, fuse_iget
 
 OPTIONS: Final = (
     Option("fsname", "what tables of mounts show as the device", "fsname", metavar="TEXT", convert=str),
@@ -174,19 +175,19 @@ OPTIONS: Final = (
     Option("dev", "they can", off=MS_NODEV),
     Option("noexec", "no program can be run", on=MS_NOEXEC),
     Option("exec", "the opposite, and the default", off=MS_NOEXEC),
-    Option("noatime", "reading does not change access times", on=MS_NOATIME),
+    Option("noatime", UP_TO_THE_SOURCE, on=MS_NOATIME),
     Option("atime", "the opposite, and the default", off=MS_NOATIME),
-    Option("nodiratime", "the same for directories alone", on=MS_NODIRATIME),
+    Option("nodiratime", UP_TO_THE_SOURCE, on=MS_NODIRATIME),
     Option("diratime", "the opposite, and the default", off=MS_NODIRATIME),
-    Option("relatime", "access times change once a day (the kernel's default)", on=MS_RELATIME, off=MS_STRICTATIME),
+    Option("relatime", UP_TO_THE_SOURCE, on=MS_RELATIME, off=MS_STRICTATIME),
     Option("norelatime", "the opposite", off=MS_RELATIME),
-    Option("strictatime", "access times change with every read", on=MS_STRICTATIME, off=MS_RELATIME | MS_NOATIME),
+    Option("strictatime", UP_TO_THE_SOURCE, on=MS_STRICTATIME, off=MS_RELATIME | MS_NOATIME),
     Option("nostrictatime", "the opposite, and the default", off=MS_STRICTATIME),
-    Option("lazytime", "times are written late", on=MS_LAZYTIME),
+    Option("lazytime", UP_TO_THE_SOURCE, on=MS_LAZYTIME),
     Option("nolazytime", "the opposite, and the default", off=MS_LAZYTIME),
-    Option("sync", "every write is waited for", on=MS_SYNCHRONOUS),
+    Option("sync", "an fsync follows every write", on=MS_SYNCHRONOUS),
     Option("async", "the opposite, and the default", off=MS_SYNCHRONOUS),
-    Option("dirsync", "every change of a directory is waited for", on=MS_DIRSYNC),
+    Option("dirsync", "shown in mount tables: changes of names are never put off", on=MS_DIRSYNC),
     Option("nosymfollow", "symlinks can be read, but lead nowhere", on=MS_NOSYMFOLLOW),
     Option("symfollow", "the opposite, and the default", off=MS_NOSYMFOLLOW),
     *(

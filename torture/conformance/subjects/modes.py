@@ -8,14 +8,17 @@ from __future__ import annotations
 import os
 from errno import EBADF, EPERM
 
-from torture.conformance.tester import ALICE, Tester, case
+from torture.conformance.tester import ALICE, BOB, Tester, case
 
 MODES = (0, 0o1, 0o10, 0o100, 0o444, 0o644, 0o755, 0o777, 0o1777, 0o2755, 0o2644, 0o4755, 0o4644, 0o6711, 0o7777)
 
 
+KINDS = ("file", "dir", "fifo", "socket", "char", "block")
+
+
 @case("chmod", needs="root")
 def every_kind_takes_every_mode(t: Tester) -> None:
-    for kind in ("file", "dir", "fifo", "socket", "char", "block"):
+    for kind in KINDS:
         t.put(kind, kind)
         before = t.root.lstat(kind)
         for mode in MODES:
@@ -26,13 +29,19 @@ def every_kind_takes_every_mode(t: Tester) -> None:
         t.equal(f"all else of {kind}", (after.st_ino, after.st_nlink), (before.st_ino, before.st_nlink))
 
 
-@case("chmod")
+@case("chmod", needs="users")
 def through_a_symlink(t: Tester) -> None:
-    t.put("file", "file", 0o644)
-    t.root.symlink("file", "link")
-    t.works(t.root.chmod, "link", 0o600)
-    t.mode("file", 0o600)
-    t.mode("link", 0o777)
+    """The sticky bit means nothing but on directories, and may be set all the same."""
+    for kind in KINDS:
+        t.put(kind, kind, 0o640, who=ALICE)
+        t.root.symlink(kind, f"to-{kind}")
+        for mode in (0o600, 0o111, 0o1644, 0o1640):
+            t.works(t.alice.chmod, f"to-{kind}", mode)
+            t.mode(kind, mode)
+            t.equal("mode by stat", oct(t.root.stat(f"to-{kind}").st_mode & 0o7777), oct(mode))
+        t.mode(f"to-{kind}", 0o777)
+        t.fails(EPERM, t.bob.chmod, f"to-{kind}", 0o600)
+        t.mode(kind, 0o1640)
 
 
 @case("chmod")
@@ -69,6 +78,8 @@ UMASKS = (
     (0o777, 0o777, 0),
     (0o027, 0o1775, 0o1750),
     (0o133, 0o644, 0o644),
+    (0o070, 0o345, 0o305),
+    (0o501, 0o345, 0o244),
 )
 
 
@@ -132,6 +143,25 @@ def writing_drops_it(t: Tester) -> None:
 
 
 @case("suid", needs="users")
+def whoever_writes_sees_it_dropped(t: Tester) -> None:
+    privileged(t, "file", 0o6777)
+    fd = t.bob.open("file", os.O_RDWR)
+    reader = t.alice.open("file", os.O_RDONLY)
+    t.equal("mode when it was opened", oct(t.bob.fstat(fd).st_mode), "0o106777")
+    for call, arguments in (
+        ("write", (b"x",)),
+        ("pwrite", (b"x", 5)),
+        ("ftruncate", (3,)),
+        ("ftruncate", (30,)),
+        ("posix_fallocate", (0, 40)),
+    ):
+        t.root.chmod("file", 0o6777)
+        t.works(getattr(t.bob, call), fd, *arguments)
+        t.equal(f"mode after {call}, by the descriptor", oct(t.bob.fstat(fd).st_mode), "0o100777")
+        t.equal(f"mode after {call}, by another", oct(t.alice.fstat(reader).st_mode), "0o100777")
+
+
+@case("suid", needs="users")
 def chown_drops_it(t: Tester) -> None:
     for before, after, _ in DROPPED_BY_WRITING:
         name = f"mode-{before:o}"
@@ -141,9 +171,34 @@ def chown_drops_it(t: Tester) -> None:
         t.root.chmod(name, before)
         t.works(t.root.chown, name, 1, 1)
         t.mode(name, after)
-    t.put("dir", "dir", 0o6755, who=ALICE)
-    t.works(t.root.chown, "dir", 1, 1)
-    t.mode("dir", 0o6755)
+
+
+@case("suid", needs="users")
+def chown_drops_it_from_every_kind_but_directories(t: Tester) -> None:
+    """Also if it names the owner that there is, or none."""
+    for kind in KINDS:
+        t.put(kind, kind, who=ALICE)
+        t.root.symlink(kind, f"to-{kind}")
+        for path in (kind, f"to-{kind}"):
+            for actor, ids in (
+                (t.alice, (-1, ALICE.groups[0])),
+                (t.alice, (ALICE.uid, ALICE.gid)),
+                (t.alice, (-1, -1)),
+                (t.root, (-1, -1)),
+                (t.root, (ALICE.uid, ALICE.gid)),
+            ):
+                t.root.chmod(path, 0o6555)
+                t.works(actor.chown, path, *ids)
+                t.mode(kind, 0o6555 if kind == "dir" else 0o555)
+        t.root.chmod(kind, 0o6555)
+        t.fails(EPERM, t.bob.chown, kind, -1, BOB.gid)
+        try:
+            t.bob.chown(kind, -1, -1)
+        except PermissionError:  # as on most filesystems; to FUSE it looks like a write
+            pass
+        t.mode(kind, 0o6555)
+        t.works(t.root.chown, kind, 1, 1)
+        t.mode(kind, 0o6555 if kind == "dir" else 0o555)
 
 
 @case("suid", needs="users")

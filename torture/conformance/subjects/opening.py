@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
-from errno import EBADF, EEXIST, EINVAL, EISDIR, ELOOP, ENOENT, EOPNOTSUPP, EPERM, ETXTBSY
+from errno import EBADF, EEXIST, EINVAL, EISDIR, ELOOP, ENOENT, ENXIO, EOPNOTSUPP, EPERM, ETXTBSY
 
 from torture.conformance.tester import ALICE, Tester, case
 
@@ -38,7 +38,8 @@ def creating_through_a_symlink(t: Tester) -> None:
     t.works(t.root.open, "link", CREATE, 0o644)
     t.equal("names after", sorted(t.root.listdir(".")), ["link", "target"])
     t.fails(EEXIST, t.root.open, "link", CREATE | os.O_EXCL)
-    t.fails(ELOOP, t.root.open, "link", os.O_RDONLY | os.O_NOFOLLOW)
+    for flags in (os.O_RDONLY, os.O_WRONLY, os.O_RDWR, os.O_RDONLY | os.O_CREAT):
+        t.fails(ELOOP, t.root.open, "link", flags | os.O_NOFOLLOW)
     t.works(t.root.open, "link", os.O_PATH | os.O_NOFOLLOW)
 
 
@@ -74,14 +75,38 @@ def access_modes(t: Tester) -> None:
 
 
 @case("open")
+def neither_reading_nor_writing(t: Tester) -> None:
+    """The fourth access mode is no mistake on Linux: open(2), "File access mode"."""
+    t.put("file", "file", content=b"data")
+    fd = t.works(t.root.open, "file", os.O_WRONLY | os.O_RDWR)
+    t.fails(EBADF, t.root.read, fd, 1)
+    t.fails(EBADF, t.root.write, fd, b"x")
+    t.equal("size", t.root.fstat(fd).st_size, 4)
+    t.works(t.root.fchmod, fd, 0o600)
+    t.mode("file", 0o600)
+
+
+@case("open")
+def fifos(t: Tester) -> None:
+    t.root.mkfifo("fifo", 0o600)
+    for flags in (os.O_WRONLY, os.O_WRONLY | os.O_CREAT, os.O_WRONLY | os.O_TRUNC):
+        t.fails(ENXIO, t.root.open, "fifo", flags | os.O_NONBLOCK)
+    t.works(t.root.open, "fifo", os.O_RDWR)
+    t.works(t.root.open, "fifo", os.O_WRONLY | os.O_NONBLOCK)
+    t.works(t.root.open, "fifo", os.O_RDONLY | os.O_TRUNC)
+    t.fails(EEXIST, t.root.open, "fifo", CREATE | os.O_EXCL)
+
+
+@case("open")
 def directories(t: Tester) -> None:
     t.root.mkdir("dir", 0o755)
     fd = t.works(t.root.open, "dir", os.O_RDONLY)
     t.fails(EISDIR, t.root.read, fd, 1)
     t.fails(EBADF, t.root.write, fd, b"x")
     t.works(t.root.fsync, fd)
-    t.fails(EISDIR, t.root.open, "dir", os.O_RDONLY | os.O_TRUNC)
-    t.fails(EISDIR, t.root.open, "dir", os.O_WRONLY | os.O_CREAT)
+    for flags in (os.O_RDONLY, os.O_WRONLY, os.O_RDWR):
+        t.fails(EISDIR, t.root.open, "dir", flags | os.O_TRUNC)
+        t.fails(EISDIR, t.root.open, "dir", flags | os.O_CREAT)
     t.fails(EEXIST, t.root.open, "dir", CREATE | os.O_EXCL)
     t.fails(EINVAL, t.root.open, "new", CREATE | os.O_DIRECTORY)
     t.equal("names", t.root.listdir("."), ["dir"])
@@ -147,6 +172,7 @@ def running_programs(t: Tester) -> None:
     pid = t.works(t.root.start, "./program", "30")
     t.fails(ETXTBSY, t.root.open, "program", os.O_WRONLY)
     t.fails(ETXTBSY, t.root.open, "program", os.O_RDWR)
+    t.fails(ETXTBSY, t.root.open, "program", os.O_RDONLY | os.O_TRUNC)
     t.fails(ETXTBSY, t.root.truncate, "program", 0)
     t.works(t.root.open, "program", os.O_RDONLY)
     t.works(t.root.rename, "program", "renamed")

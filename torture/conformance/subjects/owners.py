@@ -30,16 +30,25 @@ def every_kind_by_root(t: Tester) -> None:
             t.owner(kind, *result)
 
 
-@case("chown", needs="root")
-def symlinks(t: Tester) -> None:
-    t.put("file", "file")
-    t.root.symlink("file", "link")
-    t.works(t.root.chown, "link", 11, 12)
-    t.owner("file", 11, 12)
-    t.owner("link", 0, 0)
-    t.works(t.root.lchown, "link", 13, 14)
-    t.owner("file", 11, 12)
-    t.owner("link", 13, 14)
+@case("chown", needs="users")
+def through_symlinks(t: Tester) -> None:
+    for kind in KINDS[:-1]:
+        t.put(kind, kind)
+        link = f"to-{kind}"
+        t.root.symlink(kind, link)
+        t.works(t.root.chown, link, ALICE.uid, 12)
+        t.owner(kind, ALICE.uid, 12)
+        t.works(t.alice.chown, link, -1, ALICE.gid)
+        t.owner(kind, ALICE.uid, ALICE.gid)
+        t.works(t.alice.chown, link, ALICE.uid, ALICE.groups[0])
+        t.owner(kind, ALICE.uid, ALICE.groups[0])
+        t.fails(EPERM, t.alice.lchown, link, -1, ALICE.gid)
+        t.fails(EPERM, t.bob.chown, link, -1, BOB.gid)
+        t.works(t.bob.chown, link, -1, -1)
+        t.owner(link, 0, 0)
+        t.works(t.root.lchown, link, 13, 14)
+        t.owner(link, 13, 14)
+        t.owner(kind, ALICE.uid, ALICE.groups[0])
 
 
 @case("chown", needs="root")

@@ -63,10 +63,14 @@ WITH_PATH: tuple[tuple[str, tuple[object, ...], str], ...] = (
 BAD_PATHS: tuple[tuple[str, int, str], ...] = (
     ("file/below", ENOTDIR, ""),
     ("fifo/below", ENOTDIR, ""),
+    ("socket/below", ENOTDIR, ""),
+    ("to-file/below", ENOTDIR, ""),
     ("missing/below", ENOENT, ""),
     ("dangling/below", ENOENT, ""),
     ("dir/missing/below", ENOENT, ""),
     ("loop/below", ELOOP, ""),
+    ("tick/below", ELOOP, ""),
+    ("tick", ELOOP, "follows"),
     ("loop", ELOOP, "follows"),
     ("dangling", ENOENT, "follows"),
     ("missing", ENOENT, "exists"),
@@ -93,6 +97,8 @@ WRONG_KINDS: tuple[tuple[str, tuple[object, ...], tuple[tuple[str, int], ...]], 
     ("truncate", (PATH, 0), (("dir", EISDIR),)),
 )
 
+KIND_FOR = {"rmdir": "dir", "listdir": "dir", "chdir": "dir", "readlink": "symlink"}  # what the call wants
+
 TAKEN = ("file", "dir", "fifo", "socket", "symlink", "char", "block")
 
 
@@ -101,7 +107,11 @@ def prepare(t: Tester) -> None:
     t.put("file", "file", 0o666)
     t.put("fifo", "fifo", 0o666)
     t.root.mkdir("dir", 0o777)
+    t.put("socket", "socket", 0o666)
+    t.root.symlink("file", "to-file")
     t.root.symlink("loop", "loop")
+    t.root.symlink("tick", "tock")
+    t.root.symlink("tock", "tick")
     t.root.symlink("missing", "dangling")
 
 
@@ -177,17 +187,53 @@ def names_of_255_bytes(t: Tester) -> None:
     t.equal("names", len(t.root.statvfs(".")) and t.root.statvfs(".").f_namemax, NAME_MAX)
 
 
+def call_on(t: Tester, path: str) -> None:
+    """Make every call once on a path, which can be used: on an object of its own, gone afterwards."""
+    here = t.root.open(".", os.O_RDONLY)
+    for call, arguments, traits in WITH_PATH:
+        if call.endswith("xattr"):  # not every filesystem has them
+            continue
+        if "exists" in traits:
+            t.root.make(KIND_FOR.get(call, "file"), path)
+        t.works(getattr(t.root, call), *filled(arguments, path))
+        t.root.chdir(here)
+        for left in (path, "new", "file"):
+            clear(t, left)
+        t.root.create("file", 0o666)
+
+
+def clear(t: Tester, path: str) -> None:
+    """Remove what there may be."""
+    for remove in (t.root.unlink, t.root.rmdir):
+        try:
+            remove(path)
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+            pass
+
+
 @case("paths")
-def paths_of_4095_bytes(t: Tester) -> None:
-    t.put("file", "file")
-    head = "./" * ((PATH_MAX - 6) // 2)
-    exact = head + "/" * (PATH_MAX - 1 - len(head) - len("file")) + "file"
-    t.equal("length", len(exact), PATH_MAX - 1)
-    t.works(t.root.stat, exact)
-    t.works(t.root.chmod, exact, 0o600)
-    t.works(t.root.rename, exact, "moved")
-    t.works(t.root.rename, "moved", exact)
-    t.works(t.root.unlink, exact)
+def any_call_on_a_name_of_255_bytes(t: Tester) -> None:
+    prepare(t)
+    call_on(t, "n" * NAME_MAX)
+
+
+@case("paths")
+def any_call_on_a_path_of_4095_bytes(t: Tester) -> None:
+    """Through directories whose names are half as long as a name may be; one byte more is too much."""
+    prepare(t)
+    name = "d" * (NAME_MAX // 2)
+    depth = (PATH_MAX - 1) // (len(name) + 1)
+    head = f"{name}/" * depth
+    for level in range(depth):
+        t.root.mkdir(f"{name}/" * level + name, 0o755)
+    path = head + "n" * (PATH_MAX - 1 - len(head))
+    t.equal("length", len(path), PATH_MAX - 1)
+    call_on(t, path)
+    t.works(t.root.symlink, path, "target")
+    t.equal("target", t.root.readlink("target"), path)
+    for call, arguments, _ in WITH_PATH:
+        t.fails(ENAMETOOLONG, getattr(t.root, call), *filled(arguments, f"{path}x"))
+    t.fails(ENAMETOOLONG, t.root.symlink, f"{path}x", "target-2")
 
 
 @case("paths")

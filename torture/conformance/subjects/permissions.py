@@ -9,7 +9,7 @@ Source: path_resolution(7), "Permissions"; fs/namei.c, generic_permission.
 from __future__ import annotations
 
 import os
-from errno import EACCES, EPERM
+from errno import EACCES, ENXIO, EPERM
 
 from torture.conformance.actors import Actor
 from torture.conformance.tester import ALICE, Tester, case
@@ -28,16 +28,48 @@ def mode_for(shift: int, bits: int) -> int:
     return bits << shift | (others & (0o111 * (7 & ~bits)))
 
 
+OPENING: dict[str, tuple[tuple[int, int, int], ...]] = {
+    # kind: flags of open, the bits that it takes, and the errno even then
+    "file": (
+        (os.O_RDONLY, READ, 0),
+        (os.O_WRONLY, WRITE, 0),
+        (os.O_RDWR, READ | WRITE, 0),
+        (os.O_RDONLY | os.O_TRUNC, READ | WRITE, 0),
+        (os.O_WRONLY | os.O_APPEND, WRITE, 0),
+        (os.O_WRONLY | os.O_RDWR, READ | WRITE, 0),  # for ioctl alone: open(2), "File access mode"
+    ),
+    "fifo": (
+        (os.O_RDONLY | os.O_NONBLOCK, READ, 0),
+        (os.O_WRONLY | os.O_NONBLOCK, WRITE, ENXIO),
+        (os.O_RDWR, READ | WRITE, 0),
+    ),
+    "socket": ((os.O_RDONLY, READ, ENXIO), (os.O_WRONLY, WRITE, ENXIO), (os.O_RDWR, READ | WRITE, ENXIO)),
+    "dir": ((os.O_RDONLY, READ, 0), (os.O_RDONLY | os.O_DIRECTORY, READ, 0)),
+}
+
+
 @case("permissions", needs="users")
 def opening_by_mode(t: Tester) -> None:
-    t.put("file", "file", who=ALICE)
-    ways = ((os.O_RDONLY, READ), (os.O_WRONLY, WRITE), (os.O_RDWR, READ | WRITE), (os.O_RDONLY | os.O_TRUNC, 6))
+    for kind, ways in OPENING.items():
+        t.put(kind, kind, who=ALICE)
+        for actor, shift in classes(t):
+            for bits in range(8):
+                t.root.chmod(kind, mode_for(shift, bits))
+                for flags, need, error in ways:
+                    refusal = EACCES if bits & need != need else error
+                    t.allowed(not refusal, refusal, actor.open, kind, flags)
+                    actor.close_all()
+
+
+@case("permissions", needs="users")
+def what_was_not_opened_is_not_truncated(t: Tester) -> None:
+    t.put("file", "file", who=ALICE, content=b"content")
     for actor, shift in classes(t):
-        for bits in range(8):
+        for bits in (0, EXECUTE, READ, READ | EXECUTE):
             t.root.chmod("file", mode_for(shift, bits))
-            for flags, need in ways:
-                t.allowed(bits & need == need, EACCES, actor.open, "file", flags)
-                actor.close_all()
+            for flags in (os.O_RDONLY, os.O_WRONLY, os.O_RDWR, os.O_WRONLY | os.O_CREAT):
+                t.fails(EACCES, actor.open, "file", flags | os.O_TRUNC)
+    t.content("file", b"content")
 
 
 @case("permissions", needs="users")
@@ -146,6 +178,16 @@ def rights_are_checked_when_opening(t: Tester) -> None:
     t.fails(EACCES, t.alice.open, "file", os.O_WRONLY)
     t.works(t.alice.open, "file", os.O_RDONLY)
     t.fails(EACCES, t.alice.truncate, "file", 0)
+    for flags in (os.O_RDONLY, os.O_WRONLY, os.O_RDWR):
+        name = f"flags-{flags}"
+        fd = t.works(t.alice.open, name, flags | os.O_CREAT | os.O_EXCL, 0)
+        t.mode(name, 0)
+        if flags != os.O_RDONLY:
+            t.works(t.alice.write, fd, b"abc")
+            t.works(t.alice.ftruncate, fd, 1)
+            t.works(t.alice.posix_fallocate, fd, 0, 2)
+        t.equal("size", t.alice.fstat(fd).st_size, 0 if flags == os.O_RDONLY else 2)
+        t.fails(EACCES, t.alice.open, name, flags)
 
 
 @case("permissions", needs="users")
@@ -168,57 +210,3 @@ def programs_need_an_execute_bit(t: Tester) -> None:
     t.equal("exit code", t.works(t.root.execute, "./true"), 0)
     t.root.chmod("true", 0o711)
     t.equal("exit code for alice", t.works(t.alice.execute, "./true"), 0)
-
-
-STICKY = (
-    # owner of the directory, owner of the file, and whether alice may remove the file
-    ("alice", "alice", True),
-    ("alice", "bob", True),
-    ("bob", "alice", True),
-    ("bob", "bob", False),
-    ("bob", "carol", False),
-    ("root", "alice", True),
-    ("root", "root", False),
-)
-
-
-def ids(t: Tester, name: str) -> tuple[int, int]:
-    """uid and gid of an actor by name."""
-    who = t.root.identity if name == "root" else t.users[name].identity
-    return who.uid, who.gid
-
-
-@case("sticky", needs="users")
-def what_alice_may_do_in_a_sticky_directory(t: Tester) -> None:
-    for number, (directory_of, file_of, may) in enumerate(STICKY):
-        for sticky in (True, False):
-            where = f"{directory_of}-{file_of}-{number}-{'sticky' if sticky else 'plain'}"
-            t.root.mkdir(where, 0o777)
-            for name in ("gone", "moved", "left", "replaced"):
-                t.root.create(f"{where}/{name}", 0o666)
-                t.root.chown(f"{where}/{name}", *ids(t, file_of))
-            t.root.mkdir(f"{where}/dir", 0o777)
-            t.root.chown(f"{where}/dir", *ids(t, file_of))
-            t.root.chown(where, *ids(t, directory_of))
-            t.root.chmod(where, 0o1777 if sticky else 0o777)
-            t.put("file", f"mine-{where}", 0o666, who=ALICE)
-            allowed = may or not sticky
-            t.allowed(allowed, EPERM, t.alice.unlink, f"{where}/gone")
-            t.allowed(allowed, EPERM, t.alice.rmdir, f"{where}/dir")
-            t.allowed(allowed, EPERM, t.alice.rename, f"{where}/moved", f"{where}/other")
-            t.allowed(allowed, EPERM, t.alice.rename, f"{where}/left", f"left-{where}")
-            t.allowed(allowed, EPERM, t.alice.rename, f"mine-{where}", f"{where}/replaced")
-            t.works(t.alice.create, f"{where}/new")
-            t.works(t.alice.unlink, f"{where}/new")
-
-
-@case("sticky", needs="users")
-def moving_a_directory_of_another(t: Tester) -> None:
-    """A move to another parent changes the entry '..', for which one needs write permission."""
-    for name in ("from", "to"):
-        t.put("dir", name, 0o755, who=ALICE)
-    t.root.mkdir("from/theirs", 0o755)
-    t.works(t.alice.rename, "from/theirs", "from/renamed")
-    t.fails(EACCES, t.alice.rename, "from/renamed", "to/renamed")
-    t.root.chmod("from/renamed", 0o777)
-    t.works(t.alice.rename, "from/renamed", "to/renamed")

@@ -13,10 +13,12 @@ from torture.conformance.tester import Tester, case
 
 @case("rmdir", needs="root")
 def only_empty_directories(t: Tester) -> None:
-    for kind in ("file", "dir", "fifo", "socket", "symlink", "char"):
+    t.root.mkdir("empty", 0o755)
+    for kind in ("file", "dir", "fifo", "socket", "symlink", "char", "block"):
         t.root.mkdir(f"with-{kind}", 0o755)
         t.put(kind, f"with-{kind}/x")
         t.fails(ENOTEMPTY, t.root.rmdir, f"with-{kind}")
+        t.fails(ENOTEMPTY, t.root.rename, "empty", f"with-{kind}")
         t.works(t.root.rmdir if kind == "dir" else t.root.unlink, f"with-{kind}/x")
         t.works(t.root.rmdir, f"with-{kind}")
         t.fails(ENOENT, t.root.stat, f"with-{kind}")

@@ -123,6 +123,20 @@ def two_names_of_one_file(t: Tester) -> None:
     t.nlink("one", 2)
 
 
+@case("rename", needs="root")
+def one_name_of_several(t: Tester) -> None:
+    for kind in KINDS:
+        t.put(kind, kind, 0o640 if kind != "symlink" else -1)
+        t.root.link(kind, f"{kind}-2")
+        before = t.root.lstat(kind)
+        t.works(t.root.rename, f"{kind}-2", f"{kind}-3")
+        t.fails(ENOENT, t.root.lstat, f"{kind}-2")
+        for name in (kind, f"{kind}-3"):
+            t.equal(f"inode, mode and nlink of {name}", t.root.lstat(name)[:4], before[:4])
+        t.works(t.root.unlink, kind)
+        t.nlink(f"{kind}-3", 1)
+
+
 @case("rename")
 def open_files_follow(t: Tester) -> None:
     t.put("file", "file", content=b"content")

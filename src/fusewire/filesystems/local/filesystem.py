@@ -162,7 +162,7 @@ class LocalDirectory(LocalFiles):
 
     def _change(self, fd: int, changes: SetAttributes) -> None:
         path = link_to(fd)
-        if changes.uid is not None or changes.gid is not None:
+        if changes.uid is not None or changes.gid is not None or asks_for_nothing(changes):
             os.chown(path, *(-1 if id is None else id for id in (changes.uid, changes.gid)))
         if changes.mode is not None:
             os.chmod(path, changes.mode & 0o7777)
@@ -218,6 +218,15 @@ def spare_descriptors() -> int:
     """How many descriptors may be kept for speed alone: a quarter of those that the process may have."""
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return MOST_SPARE if limit == resource.RLIM_INFINITY else max(16, min(limit // 4, MOST_SPARE))
+
+
+def asks_for_nothing(changes: SetAttributes) -> bool:
+    """The caller's chown(2) kept owner and group: set-user-id goes and ctime is marked all the same.
+
+    Source: fs/open.c, chown_common; fs/fuse/dir.c, fuse_setattr.
+    """
+    asked = changes.mode, changes.uid, changes.gid, changes.size, changes.atime_ns, changes.mtime_ns
+    return all(each is None for each in asked)
 
 
 def timespec(time: Timestamp | None) -> tuple[int, int]:
