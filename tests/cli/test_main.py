@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from fusewire.cli import COMMANDS, main
+from fusewire.cli.narrow import narrowed
 
 EVERY_HELP = [[], ["--help"], *([command, "--help"] for command in COMMANDS)]
 
@@ -18,12 +19,40 @@ def fusewire(*arguments: str, **environment: str) -> subprocess.CompletedProcess
     return subprocess.run(command, capture_output=True, text=True, env={"COLUMNS": "80", **environment}, check=False)
 
 
+@pytest.mark.parametrize("columns", [80, 60])
 @pytest.mark.parametrize("arguments", EVERY_HELP, ids=" ".join)
-def test_help_reads_well_at_80_columns(arguments: list[str]) -> None:
-    done = fusewire(*arguments)
+def test_help_reads_well_in_wide_and_narrow_terminals(arguments: list[str], columns: int) -> None:
+    done = fusewire(*arguments, COLUMNS=str(columns))
     assert (done.returncode, done.stderr) == (0, "")
-    assert max(map(len, done.stdout.splitlines())) <= 80
+    assert max(map(len, done.stdout.splitlines())) <= columns
     assert done.stdout.startswith("usage: fusewire")
+
+
+def test_in_a_narrow_terminal_tables_stay_tables_and_paragraphs_are_filled() -> None:
+    text = "One two three\nfour five.\n\nwords:\n  first   what it is, and more\n  second  another"
+    assert narrowed(text, 80) == text
+    assert narrowed(text, 22) == (
+        "One two three four\nfive.\n\nwords:\n  first   what it is,\n          and more\n  second  another"
+    )
+
+
+@pytest.mark.parametrize(("asked", "same"), [(["help"], ["--help"]), (["help", "mount"], ["mount", "--help"])])
+def test_help_is_a_command_too(asked: list[str], same: list[str]) -> None:
+    assert fusewire(*asked).stdout == fusewire(*same).stdout
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_it_runs_with_a_standard_stream_closed(closed: str) -> None:
+    script = f"exec {closed}; exec {sys.executable} -m fusewire explain unlink"
+    assert subprocess.run(["bash", "-c", script], check=False, capture_output=True).returncode == 0
+
+
+def test_what_is_closed_is_nobody_elses() -> None:
+    """Else /dev/fuse would become descriptor 2, and an error that is printed a reply to the kernel."""
+    script = "import os; from fusewire.cli import main; main(['explain']); print(os.path.samefile('/dev/null', 2))"
+    command = f"exec 2>&-; exec {sys.executable} -c \"{script}; print(os.open('/', 0) > 2)\""
+    done = subprocess.run(["bash", "-c", command], check=False, capture_output=True, text=True)
+    assert done.stdout.split()[-2:] == ["True", "True"]
 
 
 def test_the_overview_lists_every_command() -> None:
@@ -48,6 +77,7 @@ def test_the_version_is_told() -> None:
         (["mount", "memory:", "/x", "--threads", "many"], "'many' is no number of threads"),
         (["mount", "memory:", "/x", "-o", "no_such_option"], "unknown mount option 'no_such_option'"),
         (["mount", "memory:", "/x", "-o", "entry_timeout=soon"], "mount option entry_timeout=soon"),
+        (["mount", "memory:", ""], "the mountpoint is empty"),
         (["umount"], "required: MOUNTPOINT"),
         (["explain", "unlick"], "Did you mean 'unlink'?"),
     ],

@@ -50,7 +50,7 @@ def parser() -> argparse.ArgumentParser:
     """The arguments of `fusewire mount`."""
     parser = Parser(
         prog="fusewire mount",
-        usage="fusewire mount SOURCE MOUNTPOINT [-o OPTIONS] [-b] ...",
+        usage="fusewire mount SOURCE MOUNTPOINT [-o OPTIONS] ...",
         description=DESCRIPTION,
         formatter_class=HelpFormatter,
     )

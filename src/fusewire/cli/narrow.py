@@ -39,5 +39,5 @@ def rows(text: str, width: int) -> Iterator[str]:
             continue
         for line in lines:
             column = SECOND_COLUMN.match(line)
-            hanging = " " * min(column.end() if column else 4, width // 2)
+            hanging = " " * min(column.end() if column else 4, width * 2 // 3)
             yield from textwrap.wrap(line, width, subsequent_indent=hanging, break_on_hyphens=False) or [""]

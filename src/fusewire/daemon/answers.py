@@ -14,9 +14,10 @@ import errno
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
+from typing import Any, Final, Protocol, TypeAlias, TypeVar
 
 from fusewire.daemon.request import Request
+from fusewire.daemon.timeouts import Timeouts
 from fusewire.daemon.values import UTIME_NOW, Attributes, Dirent, Entry, Lock, OpenFile, SetAttributes, StatFs
 from fusewire.errors import ProtocolError, os_error
 from fusewire.wire import (
@@ -47,15 +48,12 @@ from fusewire.wire import (
     pack_direntplus,
 )
 
-if TYPE_CHECKING:
-    from fusewire.daemon.session import Session
-
 __all__ = ["ANSWERS", "SUCCESS", "Answer", "Arguments", "Part", "Parts", "Put", "answers"]
 
 Part: TypeAlias = WireStruct | Buffer
 Parts: TypeAlias = tuple[Part, ...]
 Arguments: TypeAlias = Callable[[Message], tuple[Any, ...]]
-Put: TypeAlias = Callable[["Session", Request, Any], Parts]
+Put: TypeAlias = Callable[["Answering", Request, Any], Parts]
 Method = TypeVar("Method", bound=Callable[..., Any])
 
 SUCCESS: Final = 0
@@ -63,6 +61,15 @@ NANOSECONDS: Final = 1_000_000_000
 U64: Final = (1 << 64) - 1
 PATH_MAX: Final = 4096  # bytes of a path with its NUL
 XATTR_MAX: Final = 65536  # bytes of a value, or of a list of names (XATTR_SIZE_MAX, XATTR_LIST_MAX)
+
+
+class Answering(Protocol):
+    """What must be known of a session to put a result on its wire."""
+
+    timeouts: Timeouts
+
+    def give_back(self, nodeid: int) -> None:
+        """Return a lookup that was granted, and did not fit into the reply."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +177,7 @@ def attr(attributes: Attributes, nodeid: int) -> Attr:
     )
 
 
-def entry_out(session: Session, entry: Entry) -> EntryOut:
+def entry_out(session: Answering, entry: Entry) -> EntryOut:
     """`entry` as the wire has it, with the timeouts that hold in this session."""
     attributes = entry.attributes
     if entry.nodeid:
@@ -197,24 +204,24 @@ def open_out(opened: OpenFile) -> OpenOut:
     )
 
 
-def put_nothing(session: Session, request: Request, result: object) -> Parts:
+def put_nothing(session: Answering, request: Request, result: object) -> Parts:
     return ()
 
 
-def put_entry(session: Session, request: Request, entry: Entry) -> Parts:
+def put_entry(session: Answering, request: Request, entry: Entry) -> Parts:
     return (entry_out(session, entry),)
 
 
-def put_attributes(session: Session, request: Request, attributes: Attributes) -> Parts:
+def put_attributes(session: Answering, request: Request, attributes: Attributes) -> Parts:
     valid, valid_nsec = session.timeouts.attr(attributes.timeout)
     return (AttrOut(valid, valid_nsec, attr(attributes, request.nodeid)),)
 
 
-def put_open(session: Session, request: Request, opened: OpenFile | None) -> Parts:
+def put_open(session: Answering, request: Request, opened: OpenFile | None) -> Parts:
     return (open_out(opened or OpenFile()),)
 
 
-def put_created(session: Session, request: Request, created: tuple[Entry, OpenFile]) -> Parts:
+def put_created(session: Answering, request: Request, created: tuple[Entry, OpenFile]) -> Parts:
     entry, opened = created
     return entry_out(session, entry), open_out(opened)
 
@@ -228,28 +235,28 @@ def fitting(request: Request, data: Buffer, room: int) -> Buffer:
     return data
 
 
-def put_data(session: Session, request: Request, data: Buffer) -> Parts:
+def put_data(session: Answering, request: Request, data: Buffer) -> Parts:
     return (fitting(request, data, request.body.size),)
 
 
-def put_path(session: Session, request: Request, target: str) -> Parts:
+def put_path(session: Answering, request: Request, target: str) -> Parts:
     return (fitting(request, os.fsencode(target), PATH_MAX - 1),)
 
 
-def put_written(session: Session, request: Request, count: int | None) -> Parts:
+def put_written(session: Answering, request: Request, count: int | None) -> Parts:
     length = len(request.message.data)
     if count is not None and count > length:
         raise ProtocolError(request.unique, f"write took {count} bytes where {length} were given")
     return (WriteOut(length if count is None else count),)
 
 
-def put_statfs(session: Session, request: Request, result: StatFs | None) -> Parts:
+def put_statfs(session: Answering, request: Request, result: StatFs | None) -> Parts:
     fs = result or StatFs()
     wire = Kstatfs(fs.blocks, fs.bfree, fs.bavail, fs.files, fs.ffree, fs.bsize, fs.namelen, fs.frsize)
     return (StatfsOut(wire),)
 
 
-def put_sized(session: Session, request: Request, value: Buffer) -> Parts:
+def put_sized(session: Answering, request: Request, value: Buffer) -> Parts:
     """An xattr's value, or its size alone where that was the question.
 
     Raises:
@@ -264,7 +271,7 @@ def put_sized(session: Session, request: Request, value: Buffer) -> Parts:
     return (value,)
 
 
-def put_names(session: Session, request: Request, names: Iterable[str]) -> Parts:
+def put_names(session: Answering, request: Request, names: Iterable[str]) -> Parts:
     """The names of a file's xattrs, each ending in NUL."""
     return put_sized(session, request, b"".join(os.fsencode(name) + b"\0" for name in names))
 
@@ -277,7 +284,7 @@ def file_name(dirent: Dirent) -> bytes:
     return name
 
 
-def put_dirents(session: Session, request: Request, dirents: Iterable[Dirent] | None) -> Parts:
+def put_dirents(session: Answering, request: Request, dirents: Iterable[Dirent] | None) -> Parts:
     """As many of `dirents` as fit."""
     room, packed = request.body.size, []
     for dirent in dirents or ():
@@ -292,7 +299,7 @@ def put_dirents(session: Session, request: Request, dirents: Iterable[Dirent] | 
 NO_ENTRY: Final = EntryOut(0, 0, 0, 0, 0, 0, Attr(*[0] * 16))
 
 
-def put_direntsplus(session: Session, request: Request, dirents: Iterable[Dirent] | None) -> Parts:
+def put_direntsplus(session: Answering, request: Request, dirents: Iterable[Dirent] | None) -> Parts:
     """As many of `dirents` as fit, each with its entry; the lookup of the one that did not is returned."""
     room, packed = request.body.size, []
     for dirent in dirents or ():
@@ -302,34 +309,34 @@ def put_direntsplus(session: Session, request: Request, dirents: Iterable[Dirent
         room -= len(record)
         if room < 0:
             if entry is not None and entry.nodeid:
-                session.filesystem.forget(entry.nodeid, 1)
+                session.give_back(entry.nodeid)
             break
         packed.append(record)
     return (b"".join(packed),)
 
 
-def put_lock(session: Session, request: Request, found: Lock) -> Parts:
+def put_lock(session: Answering, request: Request, found: Lock) -> Parts:
     return (LkOut(FileLock(found.start, found.end, found.type, found.pid)),)
 
 
-def put_ioctl(session: Session, request: Request, result: tuple[int, Buffer] | int | None) -> Parts:
+def put_ioctl(session: Answering, request: Request, result: tuple[int, Buffer] | int | None) -> Parts:
     value, data = result if isinstance(result, tuple) else (result or 0, b"")
     return IoctlOut(value, 0, 0, 0), fitting(request, data, request.body.out_size)
 
 
-def put_poll(session: Session, request: Request, revents: int) -> Parts:
+def put_poll(session: Answering, request: Request, revents: int) -> Parts:
     return (PollOut(revents),)
 
 
-def put_offset(session: Session, request: Request, offset: int) -> Parts:
+def put_offset(session: Answering, request: Request, offset: int) -> Parts:
     return (LseekOut(offset),)
 
 
-def put_block(session: Session, request: Request, block: int) -> Parts:
+def put_block(session: Answering, request: Request, block: int) -> Parts:
     return (BmapOut(block),)
 
 
-def put_copied(session: Session, request: Request, count: int) -> Parts:
+def put_copied(session: Answering, request: Request, count: int) -> Parts:
     return (CopyFileRangeOut(count) if request.name.endswith("_64") else WriteOut(count),)
 
 
@@ -337,7 +344,7 @@ STATX_BASIC_STATS: Final = 0x7FF
 STATX_BTIME: Final = 0x800
 
 
-def put_statx(session: Session, request: Request, attributes: Attributes) -> Parts:
+def put_statx(session: Answering, request: Request, attributes: Attributes) -> Parts:
     """The same attributes in STATX's struct, which alone has a place for the birth time."""
     valid, valid_nsec = session.timeouts.attr(attributes.timeout)
     times = [attributes.atime_ns, attributes.btime_ns or 0, attributes.ctime_ns, attributes.mtime_ns]

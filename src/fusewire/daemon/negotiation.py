@@ -16,13 +16,10 @@ from __future__ import annotations
 import errno
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from fusewire.errors import os_error
 from fusewire.wire import FUSE_KERNEL_MINOR_VERSION, FUSE_KERNEL_VERSION, InitFlags, InitIn, InitOut
-
-if TYPE_CHECKING:
-    from fusewire.daemon.filesystem import Filesystem
 
 __all__ = ["Agreement", "Limits", "negotiate"]
 
@@ -78,10 +75,8 @@ class Agreement:
         return bool(self.flags & InitFlags.FUSE_SETXATTR_EXT)
 
 
-def negotiate(
-    offer: InitIn, limits: Limits, filesystem: Filesystem, present: Collection[str]
-) -> tuple[Agreement | None, InitOut]:
-    """Answer the kernel's INIT. `present` names the operations that have a method.
+def negotiate(offer: InitIn, limits: Limits, flags: int, present: Collection[str]) -> tuple[Agreement | None, InitOut]:
+    """Answer the kernel's INIT. `flags` are wanted by the filesystem, `present` are its operations.
 
     A kernel of a later major version is answered with ours, and asks again: no agreement yet.
 
@@ -93,9 +88,9 @@ def negotiate(
     if offer.major < FUSE_KERNEL_VERSION or offer.minor < OLDEST_MINOR:
         raise os_error(errno.EPROTO)
     offered = offer.flags | (offer.flags2 << 32 if offer.flags & InitFlags.FUSE_INIT_EXT else 0)
-    wanted = ALWAYS | filesystem.init_flags | InitFlags.FUSE_INIT_EXT
-    for operation, flags in BY_METHOD.items():
-        wanted |= flags if operation in present else 0
+    wanted = ALWAYS | flags | InitFlags.FUSE_INIT_EXT
+    for operation, useful in BY_METHOD.items():
+        wanted |= useful if operation in present else 0
     taken = wanted & offered
     max_write = limits.max_write if taken & InitFlags.FUSE_MAX_PAGES else min(limits.max_write, 32 * PAGE)
     reply = InitOut(

@@ -28,7 +28,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
-from fusewire.daemon.answers import ANSWERS, SUCCESS, Parts, Put
+from fusewire.daemon.answers import ANSWERS, SUCCESS, Answering, Parts, Put
 from fusewire.daemon.filesystem import Filesystem
 from fusewire.daemon.negotiation import Agreement, Limits, negotiate
 from fusewire.daemon.request import Request, current
@@ -129,7 +129,8 @@ class Session:
     _overtaken: dict[int, None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.timeouts = self.timeouts.defaulting_to(self.filesystem)
+        fs = self.filesystem
+        self.timeouts = self.timeouts.defaulting_to(fs.entry_timeout, fs.attr_timeout, fs.negative_timeout)
         self._handlers = dict(_bind(self.filesystem))
 
     # --- bytes in
@@ -198,7 +199,7 @@ class Session:
 
     def _init(self, message: Message) -> Buffers:
         present = {name for name in ANSWERS if self._handlers[operation(name).code].run is not None}
-        agreement, reply = negotiate(message.body, self.limits, self.filesystem, present)
+        agreement, reply = negotiate(message.body, self.limits, self.filesystem.init_flags, present)
         if agreement is not None:
             self.filesystem.init()
         self.agreement = agreement
@@ -217,6 +218,10 @@ class Session:
         self.abandoned = True
         for call in list(self.calls.values()):
             call.request.interrupt()
+
+    def give_back(self, nodeid: int) -> None:
+        """Return a lookup that was granted, and did not fit into the reply."""
+        self.filesystem.forget(nodeid, 1)
 
     def destroy(self) -> None:
         """Tell the filesystem that the mount is gone. Idempotent.
@@ -290,7 +295,7 @@ class Session:
         return (encode_reply(unique, *parts, minor=minor),)
 
 
-def put_no_reply(session: Session, request: Request, result: object) -> Parts:
+def put_no_reply(session: Answering, request: Request, result: object) -> Parts:
     """Stands for an operation that is never answered."""
     return ()
 

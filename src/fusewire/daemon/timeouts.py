@@ -7,10 +7,7 @@ The common cases are split into seconds and nanoseconds once, not for each reply
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TypeAlias
-
-if TYPE_CHECKING:
-    from fusewire.daemon.filesystem import Filesystem
+from typing import TypeAlias
 
 __all__ = ["Timeouts"]
 
@@ -35,12 +32,12 @@ class Timeouts:
     negative_timeout: float | None = None
     defaults: tuple[Valid, Valid, Valid] = ((1, 0), (1, 0), (0, 0))  # of a name, of attributes, of no such name
 
-    def defaulting_to(self, filesystem: Filesystem) -> Timeouts:
-        """Return these, with `filesystem`'s where an option is not given."""
+    def defaulting_to(self, entry_timeout: float, attr_timeout: float, negative_timeout: float) -> Timeouts:
+        """Return these, with the filesystem's where an option is not given."""
         pairs = (
-            (self.entry_timeout, filesystem.entry_timeout),
-            (self.attr_timeout, filesystem.attr_timeout),
-            (self.negative_timeout, filesystem.negative_timeout),
+            (self.entry_timeout, entry_timeout),
+            (self.attr_timeout, attr_timeout),
+            (self.negative_timeout, negative_timeout),
         )
         entry, attr, negative = (split(default if option is None else option) for option, default in pairs)
         return replace(self, defaults=(entry, attr, negative))

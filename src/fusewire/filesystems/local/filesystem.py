@@ -162,7 +162,7 @@ class LocalDirectory(LocalFiles):
 
     def _change(self, fd: int, changes: SetAttributes) -> None:
         path = link_to(fd)
-        if changes.uid is not None or changes.gid is not None or asks_for_nothing(changes):
+        if changes.uid is not None or changes.gid is not None:
             os.chown(path, *(-1 if id is None else id for id in (changes.uid, changes.gid)))
         if changes.mode is not None:
             os.chmod(path, changes.mode & 0o7777)
@@ -172,6 +172,9 @@ class LocalDirectory(LocalFiles):
             os.truncate(target, position(changes.size, errno.EFBIG))
         if changes.atime_ns is not None or changes.mtime_ns is not None:
             syscalls.utimensat(path, timespec(changes.atime_ns), timespec(changes.mtime_ns))
+        if asks_for_nothing(changes):
+            with contextlib.suppress(PermissionError):  # a stranger's write is to follow, and sheds them by itself
+                os.chown(path, -1, -1)
 
     def statfs(self, request: Request, nodeid: int) -> StatFs:
         with self._inodes.descriptor(nodeid) as fd:
@@ -221,9 +224,11 @@ def spare_descriptors() -> int:
 
 
 def asks_for_nothing(changes: SetAttributes) -> bool:
-    """The caller's chown(2) kept owner and group: set-user-id goes and ctime is marked all the same.
+    """The caller's chown(2) keeps owner and group, or a write wants set-user-id gone before it: nobody can tell.
 
-    Source: fs/open.c, chown_common; fs/fuse/dir.c, fuse_setattr.
+    The first marks ctime, and takes set-user-id from the owner's own file.
+
+    Source: fs/open.c, chown_common; fs/inode.c, file_remove_privs; fs/fuse/dir.c, fuse_setattr.
     """
     asked = changes.mode, changes.uid, changes.gid, changes.size, changes.atime_ns, changes.mtime_ns
     return all(each is None for each in asked)

@@ -97,7 +97,7 @@ class Files(Filesystem):
         if not keep_size:
             file.content.size = max(file.content.size, end)
         file.modified(time_ns())
-        kill_privileges(request, file, suidgid=False)
+        kill_privileges(request, file, suidgid=request.uid != 0)
 
     def lseek(self, request: Request, nodeid: int, fh: int, offset: int, whence: int) -> int:
         content = self._tree.file(nodeid).content
@@ -133,7 +133,7 @@ class Files(Filesystem):
         source.accessed(time_ns())
         if count:
             target.modified(time_ns())
-            kill_privileges(request, target, suidgid=False)
+            kill_privileges(request, target, suidgid=request.uid != 0)
         return count
 
 

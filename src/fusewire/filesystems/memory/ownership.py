@@ -42,8 +42,8 @@ def is_member(request: Request, gid: int) -> bool:
 def kill_privileges(request: Request, inode: Inode, suidgid: bool) -> None:
     """Take from a file, as the caller changes its content or owner, what running it would give.
 
-    Capabilities always. With `suidgid` also set-user-id and set-group-id: the kernel says so, for
-    it alone knows whether the caller may keep them (CAP_FSETID). Of a group that may not run it, the
+    Capabilities always. With `suidgid` also set-user-id and set-group-id: the kernel says so where it
+    can, for it alone knows whether the caller may keep them (CAP_FSETID). Of a group that may not run it, the
     bit stays if the caller is one of them: it once meant mandatory locking.
     """
     if suidgid and not modes.S_ISDIR(inode.mode):
@@ -58,9 +58,11 @@ def kill_as_asked(request: Request, inode: Inode, changes: SetAttributes) -> Non
     """Take away privileges where a SETATTR means it: with a new owner, a new size, or no change at all.
 
     The last is a chown(2) that keeps both owner and group, where Linux does not say `kill_suidgid`
-    (fs/fuse/dir.c, fuse_setattr), or a write to a file whose bits it wants gone.
+    (fs/fuse/dir.c, fuse_setattr): so an owner takes the bits from a file, and nobody else may. Or a
+    write is to follow, which takes them by itself.
     """
     owner_or_size = not (changes.uid is None and changes.gid is None and changes.size is None)
     nothing = not owner_or_size and changes.mode is None and changes.atime_ns is None and changes.mtime_ns is None
     if owner_or_size or nothing:
-        kill_privileges(request, inode, suidgid=nothing or changes.kill_suidgid)
+        by_owner = nothing and request.uid in (0, inode.uid)
+        kill_privileges(request, inode, suidgid=by_owner or changes.kill_suidgid)
