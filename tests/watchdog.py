@@ -23,7 +23,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 
@@ -98,10 +98,10 @@ def raise_in_main_thread(_signal: int, _frame: FrameType | None) -> None:
     raise TestHangs
 
 
-# -- in the watchdog's process -------------------------------------------------------------------------------------
+# -- in the watchdog's process: each stage yields what it does, to be told at once ---------------------------------
 
 
-def abort_connections(run: OwnRun) -> str:
+def abort_connections(run: OwnRun) -> Iterator[str]:
     """Stage 1."""
     numbers = sorted(run.connections())
     refused = [number for number in numbers if not abort(number)]
@@ -109,23 +109,23 @@ def abort_connections(run: OwnRun) -> str:
         if mount.minor in refused:
             with contextlib.suppress(OSError):
                 umount(mount.path, MNT_FORCE)
-    return f"aborted FUSE connections {numbers}" if numbers else "found no FUSE connection to abort"
+    yield f"aborted FUSE connections {numbers}" if numbers else "found no FUSE connection to abort"
 
 
-def signal_pytest(run: OwnRun) -> str:
-    """Stage 2."""
+def signal_pytest(run: OwnRun) -> Iterator[str]:
+    """Stage 2. Told before it is done, for then pytest asks."""
+    yield "interrupted the test"
     os.kill(run.pid, SIGNAL)
-    return "interrupted the test"
 
 
-def kill_all(run: OwnRun) -> str:
+def kill_all(run: OwnRun) -> Iterator[str]:
     """Stage 3."""
     ours = [process for process in run.processes() if process.pid != os.getpid()]
     pytest = read_process(run.pid)
     for process in [*ours, *([pytest] if pytest else [])]:
         print(f"watchdog: killing {process.pid} {process.name!r}, which hangs{where(process)}", file=sys.stderr)
         kill(process)
-    return "killed everything"
+    yield "killed everything"
 
 
 def where(process: Process) -> str:
@@ -137,7 +137,7 @@ def where(process: Process) -> str:
     return places
 
 
-STAGES: list[Callable[[OwnRun], str]] = [abort_connections, signal_pytest, kill_all]
+STAGES: list[Callable[[OwnRun], Iterator[str]]] = [abort_connections, signal_pytest, kill_all]
 
 
 def watch(run: OwnRun) -> None:
@@ -153,7 +153,8 @@ def watch(run: OwnRun) -> None:
             limit = float(seconds or math.inf)
             deadline, stages = time.monotonic() + limit, STAGES
         else:
-            print(turn, stages[0](run), flush=True)
+            for deed in stages[0](run):
+                print(turn, deed, flush=True)
             deadline, stages = time.monotonic() + min(limit, PATIENCE), stages[1:] or stages
 
 
@@ -171,8 +172,8 @@ def end_what_is_left(run: OwnRun) -> None:
     """Clear up behind a pytest that died. One that lives has checked that nothing is left."""
     pytest = read_process(run.pid)
     if pytest is None or pytest.is_zombie:
-        abort_connections(run)
-        kill_all(run)
+        for stage in (abort_connections, kill_all):
+            list(stage(run))
 
 
 def main() -> None:

@@ -176,11 +176,24 @@ def test_a_tree_refuses_names_that_no_file_can_have(name: str) -> None:
         Tree({name: b""})
 
 
-def test_a_tree_refuses_what_is_no_node() -> None:
-    with pytest.raises(TypeError, match=r"'a' is 3, which is no node"):
-        NodeFilesystem({"a": 3})
-    with pytest.raises(TypeError, match="call it to make one"):
-        NodeFilesystem({"a": Hello})
+def test_a_tree_refuses_a_name_that_is_too_long() -> None:
+    Tree({"ä" * 127: b""})
+    with pytest.raises(ValueError, match="longer than the 255 bytes"):
+        Tree({"ä" * 128: b""})
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (3, "'deep/a' is 3, which is no node, bytes or dict$"),
+        (Hello, "call it to make one"),
+        ("text", "'deep/a' is 'text', .*; for a file of that text say .encode()"),
+        (bytearray(b"text"), r"; say bytes\(\.\.\.\) of it"),
+    ],
+)
+def test_a_tree_refuses_what_is_no_node(value: object, words: str) -> None:
+    with pytest.raises(TypeError, match=words):
+        NodeFilesystem({"deep": {"a": value}})
 
 
 def test_one_file_may_be_the_whole_filesystem() -> None:
@@ -214,6 +227,51 @@ def test_a_file_that_can_be_written_keeps_what_is_set() -> None:
     body = SetattrIn(valid=valid, size=4, mode=0o100600, mtime=9)
     attr = kernel.ask("SETATTR", nodeid=nodeid, body=body).structs[0].attr
     assert (attr.size, stat.S_IMODE(attr.mode), attr.mtime) == (4, 0o600, 9)
+
+
+def test_what_can_be_written_is_so_by_its_mode_unless_it_says_another() -> None:
+    class Log(File):
+        def write(self, offset: int, data: memoryview) -> None: ...
+
+    class Secret(Log):
+        mode = 0o600
+
+    class MoreSecret(Secret):
+        def write(self, offset: int, data: memoryview) -> None: ...
+
+    assert [cls.mode for cls in (File, Hello, Log, Secret, MoreSecret)] == [0o444, 0o444, 0o644, 0o600, 0o600]
+
+
+def test_a_method_may_be_an_objects_own() -> None:
+    taken = bytearray()
+    log = File()
+    log.write = lambda offset, data: taken.extend(data)  # type: ignore[method-assign]
+    kernel = serve({"log": log})
+    nodeid = look_up(kernel, "log").nodeid
+    kernel.ask("WRITE", nodeid=nodeid, body=WriteIn(fh=open_file(kernel, nodeid).fh, size=1), data=b"!")
+    assert taken == b"!"
+
+
+def test_a_file_that_is_written_through_its_handles_can_be_truncated() -> None:
+    class Through(File):
+        size = 9
+
+        def open(self, flags: int) -> Handle:
+            return Handle()
+
+        def truncate(self, size: int) -> None:
+            self.size = size
+
+    kernel = serve({"file": Through()})
+    body = SetattrIn(valid=SetattrValid.FATTR_SIZE, size=4)
+    assert kernel.ask("SETATTR", nodeid=look_up(kernel, "file").nodeid, body=body).structs[0].attr.size == 4
+
+
+def test_a_file_without_read_says_that_it_has_none() -> None:
+    kernel = serve({"file": File()})
+    nodeid = look_up(kernel, "file").nodeid
+    fh = open_file(kernel, nodeid, os.O_RDONLY).fh
+    assert kernel.ask("READ", nodeid=nodeid, body=ReadIn(fh=fh, size=10)).error == errno.ENOSYS
 
 
 def test_symlinks_and_special_files() -> None:
@@ -320,6 +378,13 @@ def test_everything_that_can_be_made() -> None:
     assert kernel.ask("RMDIR", nodeid=1, names=(b"d",)).error == 0
 
 
+def test_a_directory_that_can_be_changed_keeps_what_is_set() -> None:
+    body = SetattrIn(valid=SetattrValid.FATTR_MODE | SetattrValid.FATTR_MTIME, mode=0o40700, mtime=9)
+    attr = serve(Folder()).ask("SETATTR", nodeid=1, body=body).structs[0].attr
+    assert (attr.mode, attr.mtime) == (stat.S_IFDIR | 0o700, 9)
+    assert serve({}).ask("SETATTR", nodeid=1, body=body).error == errno.EPERM
+
+
 def test_names_are_of_255_bytes_at_most() -> None:
     kernel = serve(Folder())
     with pytest.raises(OSError, match=os.strerror(errno.ENAMETOOLONG)):
@@ -333,6 +398,74 @@ def test_a_tree_cannot_be_changed(name: str) -> None:
     names = (b"a", b"b") if name == "SYMLINK" else (b"a",)
     body = MkdirIn() if name == "MKDIR" else None
     assert serve({"a": b""}).ask(name, nodeid=1, names=names, body=body).error == errno.EPERM
+
+
+class Odd(Folder):
+    """A directory whose methods give what they should not."""
+
+    def __init__(self, given: Any) -> None:
+        self.given = given
+
+    def lookup(self, name: str) -> Any:
+        return self.given
+
+    def list(self) -> Any:
+        return self.given
+
+    def create(self, name: str, mode: int) -> Any:
+        return self.given
+
+    mkdir = create
+
+    def mknod(self, name: str, mode: int, rdev: int) -> Any:
+        return self.given
+
+    def symlink(self, name: str, target: str) -> Any:
+        return self.given
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "given", "words"),
+    [
+        ("LOOKUP", {"names": (b"a",)}, b"text", "Odd.lookup gave b'text', which is no Node"),
+        ("CREATE", {"names": (b"a",), "body": CreateIn()}, None, "Odd.create gave None, which is no File"),
+        ("MKNOD", {"names": (b"a",), "body": MknodIn(mode=stat.S_IFREG)}, None, "Odd.create gave None, which is no"),
+        ("MKNOD", {"names": (b"a",), "body": MknodIn(mode=stat.S_IFIFO)}, None, "Odd.mknod gave None, which is no"),
+        ("MKDIR", {"names": (b"a",), "body": MkdirIn()}, None, "Odd.mkdir gave None, which is no Directory"),
+        ("SYMLINK", {"names": (b"a", b"b")}, "b", "Odd.symlink gave 'b', which is no Symlink"),
+    ],
+)
+def test_a_method_that_gives_no_node_is_named(
+    name: str, fields: dict[str, Any], given: object, words: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert serve(Odd(given)).ask(name, nodeid=1, **fields).error == errno.EIO
+    assert words in caplog.text
+
+
+@pytest.mark.parametrize("plus", ["READDIR", "READDIRPLUS"])
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (None, "list() gave None: it must give a dict of nodes by name, or pairs of a name and a node"),
+        (["ab", "cd"], "list() gave 'ab': it must give a dict"),
+        ([("a", Hello(), 3)], "it must give a dict"),
+        ({"a": b"text"}, "Odd.list gave b'text', which is no Node"),
+        ({"a": {"b": Hello()}}, "which is no Node"),
+        ({b"a": Hello()}, "Odd.list gave b'a', which is no str"),
+        ({"a/b": Hello()}, "'a/b' is listed, and cannot be the name of a file"),
+    ],
+)
+def test_a_listing_of_something_else_is_named(
+    plus: str, given: object, words: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    kernel = serve(Odd(given))
+    fh = kernel.ask("OPENDIR", nodeid=1, body=OpenIn()).structs[0].fh
+    assert kernel.ask(plus, nodeid=1, body=ReadIn(fh=fh, size=4096)).error == errno.EIO
+    assert words in caplog.text
+
+
+def test_dots_that_are_listed_are_left_out() -> None:
+    assert listing(serve(Odd({".": Hello(), "..": Hello(), "...": Hello()}))) == [b".", b"..", b"..."]
 
 
 # --- open files as objects
@@ -377,9 +510,19 @@ def test_open_must_return_a_handle(caplog: pytest.LogCaptureFixture) -> None:
         def open(self, flags: int) -> Any:
             return 3
 
-    kernel = serve({"a": Wrong()})
+    class Misspelt(Handle):
+        def raed(self, offset: int, size: int) -> bytes:
+            return b""
+
+    class Opens(File):
+        def open(self, flags: int) -> Misspelt:
+            return Misspelt()
+
+    kernel = serve({"a": Wrong(), "b": Opens()})
     assert kernel.ask("OPEN", nodeid=look_up(kernel, "a").nodeid, body=OpenIn()).error == errno.EIO
-    assert "no Handle" in caplog.text
+    assert "Wrong.open gave 3, which is no Handle" in caplog.text
+    assert kernel.ask("OPEN", nodeid=look_up(kernel, "b").nodeid, body=OpenIn()).error == errno.EIO
+    assert "Misspelt.raed is never called: did you mean 'read'?" in caplog.text
 
 
 # --- coroutines

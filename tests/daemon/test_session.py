@@ -56,6 +56,7 @@ from fusewire.wire import (
     WriteIn,
     iter_direntplus,
     iter_dirents,
+    operation,
 )
 
 NOBODY = Attributes(mode=stat.S_IFREG | 0o644, size=3, uid=1, gid=2, mtime_ns=5_000_000_007)
@@ -236,6 +237,12 @@ def test_read_returns_any_buffer() -> None:
         ((0, bytes(9)), "IOCTL", {"body": IoctlIn(out_size=8)}, "ioctl returned 9 bytes where 8 were asked for"),
         ([Dirent("a/b", 2, 0, 1)], "READDIR", {"body": ReadIn(size=99)}, "'a/b' is listed, and cannot be the name"),
         ([Dirent("", 2, 0, 1)], "READDIRPLUS", {"body": ReadIn(size=999)}, "'' is listed, and cannot be the name"),
+        ([Dirent("a", 2, 0, 0)], "READDIR", {"body": ReadIn(size=99)}, "after offset 0, it listed 'a' with the same"),
+        ([Dirent("a", 2, 0, 7)], "READDIRPLUS", {"body": ReadIn(offset=7, size=999)}, "listed 'a' with the same"),
+        (Attributes(mode=0o644), "GETATTR", {"body": GetattrIn()}, "the mode 0o644 has no type"),
+        (Entry(2, Attributes(mode=0o644)), "LOOKUP", {"names": (b"a",)}, "the mode 0o644 has no type"),
+        ("text", "READ", {"body": ReadIn(size=9)}, "EIO: TypeError: can't concat str to bytes; it returned 'text'"),
+        (None, "LOOKUP", {"names": (b"a",)}, "; it returned None"),
     ],
 )
 def test_a_result_that_linux_would_refuse_is_eio_and_logged(
@@ -392,6 +399,14 @@ def test_absent_methods_answer_as_their_table_says() -> None:
     assert bytes(kernel.ask("READDIR", nodeid=1, body=ReadIn(size=100)).data) == b""
 
 
+@pytest.mark.parametrize("name", ANSWERS)
+def test_an_absent_method_costs_no_call(name: str) -> None:
+    row = operation(name)
+    body = row.body() if row.body is not None else None
+    reply = Conversation(Filesystem()).ask(name, nodeid=1, names=(b"a", b"b")[: row.names], body=body)
+    assert reply.error == ANSWERS[name].absent
+
+
 def test_an_operation_that_nobody_knows_is_enosys() -> None:
     message = bytearray(Conversation(Filesystem()).message("GETATTR", 8, nodeid=1, body=GetattrIn()))
     message[4:8] = (4000).to_bytes(4, "little")
@@ -473,6 +488,12 @@ def test_init_takes_nothing_that_is_not_offered() -> None:
     (reply,) = Conversation(Recorder(), offered=InitFlags.FUSE_ASYNC_READ).init.structs
     assert reply.flags == InitFlags.FUSE_ASYNC_READ | InitFlags.FUSE_INIT_EXT
     assert (reply.flags2, reply.max_write) == (0, 32 * 4096)
+
+
+def test_init_says_how_much_may_come_at_once_and_how_exact_times_are() -> None:
+    (reply,) = Conversation(Recorder()).init.structs  # which offers a readahead of 128 KiB
+    assert (reply.max_write, reply.max_pages, reply.max_readahead) == (1 << 20, 256, 131072)
+    assert (reply.max_background, reply.congestion_threshold, reply.time_gran) == (64, 48, 1)
 
 
 def test_init_takes_what_the_methods_are_there_for() -> None:

@@ -140,6 +140,19 @@ def test_the_source_says_no_to_strangers(source: Path, local: LocalDirectory) ->
     local.unlink(asked(uid=ALICE, gid=ALICE), ROOT, "alices")
 
 
+def test_a_chown_to_nobody_is_one_all_the_same(source: Path, local: LocalDirectory) -> None:
+    """It takes set-user-id; but whoever may be about to write is left to do so, for Linux sends the same before."""
+    program = write(source / "program")
+    os.chown(program, ALICE, ALICE)
+    nodeid = walk(local, "program").nodeid
+    for caller, left in ((BOB, 0o6755), (ALICE, 0o755), (0, 0o6755)):
+        program.chmod(0o6755)
+        before = os.stat(program).st_ctime_ns
+        after = local.setattr(asked(uid=caller, gid=caller), nodeid, SetAttributes())
+        assert stat.S_IMODE(after.mode) == left
+        assert after.ctime_ns >= before
+
+
 def test_an_identity_that_cannot_be_taken_is_refused(source: Path, local: LocalDirectory) -> None:
     """An idmapped mount sends such; silently staying root would be worse."""
     with failing(errno.EPERM):

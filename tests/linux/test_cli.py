@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -32,9 +33,15 @@ class Slip(fusewire.Filesystem):
     def lookp(self, request, parent, name):
         pass
 
+class FailsAtInit(fusewire.Filesystem):
+    def init(self):
+        return 1 // 0
+
 root = {"broken": Broken(), "fine": b"fine"}
 bad_name = {"a/b": b""}
 bad_value = {"a": 3}
+circle = {"a": {}}
+circle["a"]["b"] = circle
 """
 
 
@@ -210,6 +217,37 @@ def test_an_unwritable_log_is_said_at_once(mountpoint: Path) -> None:
     assert (done.returncode, done.stderr) == (1, "fusewire: /no/such/log: No such file or directory\n")
 
 
+def test_a_log_on_a_full_disk_is_said_once(mountpoint: Path) -> None:
+    command = [*FUSEWIRE, "mount", "-v", "memory:", str(mountpoint), "--log", "/dev/full"]
+    with served(*command, mountpoint=mountpoint, end=None) as process:
+        (mountpoint / "file").write_text("kept")
+        assert fusewire("umount", mountpoint).returncode == 0
+        _, err = process.communicate(timeout=LIMIT)
+    assert err.count("/dev/full cannot be written: [Errno 28] No space left on device") == 1
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("closed", ["2>&-", "<&- >&- 2>&-", "2>/dev/full"])
+def test_it_needs_nobody_to_talk_to(closed: str, mountpoint: Path) -> None:
+    command = shlex.join([*FUSEWIRE, "mount", "-b", "memory:", str(mountpoint)])
+    assert subprocess.run(["bash", "-c", f"{command} {closed}"], check=False).returncode == 0
+    try:
+        (mountpoint / "file").write_text("kept")
+    finally:
+        assert fusewire("umount", mountpoint).returncode == 0
+
+
+def test_ctrl_c_before_the_mount_answers_ends_the_daemon_too(tmp_path: Path, mountpoint: Path) -> None:
+    (tmp_path / "slow.py").write_text("import sys, time\nprint('importing', flush=True)\ntime.sleep(60)\n")
+    command = [*FUSEWIRE, "mount", "-b", "slow.py:root", str(mountpoint)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=tmp_path) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "importing\n"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(LIMIT) == 128 + signal.SIGINT
+        assert process.stdout.read() == ""  # the end of the pipe: the daemon has ended, too
+
+
 # --- filesystems that are wrong
 
 
@@ -219,6 +257,7 @@ def test_an_unwritable_log_is_said_at_once(mountpoint: Path) -> None:
         ("Slip", "did you mean 'lookup'?"),
         ("bad_name", "'a/b' cannot be the name of a file"),
         ("bad_value", "'a' is 3, which is no node"),
+        ("circle", "is nested too deeply for Python, or a dict in it contains itself"),
     ],
 )
 def test_a_filesystem_with_a_mistake_is_refused(name: str, what_is_said: str, mine: Path, mountpoint: Path) -> None:
@@ -240,6 +279,30 @@ def test_strict_ends_with_the_users_own_traceback(how: list[str], mine: Path, mo
         assert re.findall(r'File "(.*)"', shown) == [str(mine)]
         assert shown.endswith("--strict has ended the mount.\n")
         process.returncode = 0  # as `served` wants it
+
+
+@pytest.mark.parametrize("how", [[], ["--asyncio"], ["-b"]], ids=["threads", "asyncio", "background"])
+def test_an_init_that_raises_is_shown_with_the_users_own_traceback(
+    how: list[str], mine: Path, mountpoint: Path
+) -> None:
+    done = fusewire("mount", f"{mine}:FailsAtInit", mountpoint, *how)
+    assert done.returncode == 1
+    assert re.findall(r'File "(.*)"', done.stderr) == [str(mine)]
+    assert done.stderr.endswith(f"fusewire: '{mine}:FailsAtInit' raised when it was mounted.\n")
+    assert not is_mounted(mountpoint)
+
+
+def test_a_source_in_a_dead_mount_is_named(tmp_path: Path, mountpoint: Path) -> None:
+    process = subprocess.Popen([*FUSEWIRE, "mount", "memory:", mountpoint], stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    assert "is mounted" in process.stderr.readline()
+    process.kill()
+    process.communicate()
+    done = fusewire("mount", mountpoint, tmp_path)
+    assert done.stderr == (
+        f"fusewire: '{mountpoint}' is in a mount whose daemon is dead. Unmount it first: fusewire umount {mountpoint}\n"
+    )
+    assert fusewire("umount", mountpoint).returncode == 0
 
 
 def test_a_directory_that_contains_its_own_mountpoint_is_refused(mountpoint: Path) -> None:
@@ -320,6 +383,16 @@ def test_a_corpse_is_unmounted_and_mounted_over(mountpoint: Path) -> None:
     assert not is_mounted(mountpoint)
 
 
+def test_of_several_mounts_those_are_unmounted_that_can_be(mountpoint: Path) -> None:
+    with served(*FUSEWIRE, "mount", "memory:", mountpoint, mountpoint=mountpoint, end=None):
+        done = fusewire("umount", "nowhere", mountpoint, "elsewhere", cwd=mountpoint.parent)
+        assert done.returncode == 1
+        assert [line.split(":")[1] for line in done.stderr.splitlines()] == [
+            f" Cannot unmount {mountpoint.parent}/{name}" for name in ("nowhere", "elsewhere")
+        ]
+        assert not is_mounted(mountpoint)
+
+
 @pytest.mark.parametrize("where", ["mnt", "nowhere"])
 def test_what_is_not_mounted_cannot_be_unmounted(where: str, mountpoint: Path) -> None:
     done = fusewire("umount", where, cwd=mountpoint.parent)
@@ -366,7 +439,7 @@ def test_the_demo_leaves_nothing(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
-@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_demo_that_is_ended_leaves_nothing_either(end: int, tmp_path: Path) -> None:
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     process = subprocess.Popen([*FUSEWIRE, "demo"], stdout=subprocess.PIPE, text=True, env=environment)

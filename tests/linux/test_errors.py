@@ -123,6 +123,11 @@ def writes_what_cannot_be_written(mountpoint: Path) -> str:
         return gets(lambda: path.open("r+b"))
 
 
+def reads_what_cannot_be_read(mountpoint: Path) -> str:
+    with fusewire.mount({"file": File()}, str(mountpoint)):
+        return gets((mountpoint / "file").read_bytes)
+
+
 def makes_what_cannot_be_made(mountpoint: Path) -> str:
     with small(mountpoint) as path:
         return gets(lambda: os.mknod(path.with_name("new")))
@@ -235,6 +240,7 @@ CHECKS: Final[dict[str, Callable[[Path], str]]] = {
     "a name longer than 255 bytes": has_a_long_name,
     "an ioctl that nobody knows": has_an_unknown_ioctl,
     "to write a node that has no `write`": writes_what_cannot_be_written,
+    "to read a node that has no `read`": reads_what_cannot_be_read,
     "to make a file in a directory that has no `create`": makes_what_cannot_be_made,
     "the daemon died, or the mount was aborted, while the caller waited": waits,
     "the daemon died, or the mount was aborted, before": comes_later,

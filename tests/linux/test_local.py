@@ -86,7 +86,8 @@ def as_user(uid: int, script: str, directory: Path, groups: tuple[int, ...] = ()
 @root_only
 @pytest.mark.limit(60)
 @pytest.mark.parametrize(
-    "group", ["permissions", "rename", "sticky", "setgid", "suid", "utimensat", "holes", "xattr", "unlink", "names"]
+    "group",
+    ["permissions", "rename", "sticky", "setgid", "suid", "utimensat", "holes", "xattr", "unlink", "names", "callers"],
 )
 def test_the_conformance_suite(source: Path, place: Path, group: str) -> None:
     """Some of its groups; `python torture/posix.py DIR` runs all."""

@@ -243,6 +243,19 @@ def test_a_missing_mountpoint(tmp_path: Path) -> None:
     assert refusal(lambda: mounting.mount(path), errno.ENOENT) == words
 
 
+def test_a_command_that_is_proposed_can_be_pasted(tmp_path: Path) -> None:
+    path = tmp_path / "two words"
+    assert refusal(lambda: mounting.mount(path), errno.ENOENT).endswith(f"mkdir -p '{path}'")
+
+
+def test_an_empty_path_is_not_the_current_directory(mountpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with mounted(mountpoint):
+        monkeypatch.chdir(mountpoint)
+        assert "the path is empty" in refusal(lambda: mounting.unmount(""), errno.ENOENT)
+        assert "the path is empty" in refusal(lambda: mounting.mount(""), errno.ENOENT)
+        monkeypatch.chdir("/")
+
+
 def test_a_symlink_to_nothing(tmp_path: Path) -> None:
     path = tmp_path / "link"
     path.symlink_to("nowhere")

@@ -1,4 +1,4 @@
-"""A filesystem of nodes on Linux's own FUSE: what Linux asks of it, and what callers find."""
+"""Small filesystems on Linux's own FUSE, most of them of nodes: what Linux asks, and what callers find."""
 
 from __future__ import annotations
 
@@ -351,3 +351,46 @@ def test_forgets_come_in_batches_while_the_daemon_is_busy(mountpoint: Path, aske
         assert not (mountpoint / "wait").exists()  # what is asked later is answered later
     assert sorted(Busy.forgotten) == [(nodeid, 1) for nodeid in range(10, 15)]
     assert asked("BATCH_FORGET")
+
+
+# --- nodeids
+
+
+class Numbered(Filesystem):
+    """Has one file, of a nodeid and a generation. Opening, closing and syncing it is left out."""
+
+    entry_timeout = 0.0
+    generation = 1
+
+    def lookup(self, request: Request, parent: int, name: str) -> Entry:
+        return Entry(2, self.getattr(request, 2, None), self.generation)
+
+    def getattr(self, request: Request, nodeid: int, fh: int | None) -> Attributes:
+        return Attributes(mode=stat.S_IFDIR | 0o755 if nodeid == 1 else stat.S_IFREG | 0o644)
+
+
+def test_a_nodeid_of_another_generation_is_another_file(mountpoint: Path) -> None:
+    numbered = Numbered()
+    with fusewire.mount(numbered, str(mountpoint)):
+        descriptor = os.open(mountpoint / "file", os.O_PATH)
+        os.fstat(descriptor)
+        numbered.generation = 2
+        os.stat(mountpoint / "file")
+        with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+            os.fstat(descriptor)
+        os.close(descriptor)
+
+
+def test_absent_methods_are_asked_for_once_unless_that_would_switch_something_off(
+    mountpoint: Path, asked: Asked
+) -> None:
+    with fusewire.mount(Numbered(), str(mountpoint)):
+        for _ in range(3):
+            descriptor = os.open(mountpoint / "file", os.O_RDWR)
+            os.fsync(descriptor)
+            os.close(descriptor)
+            os.listdir(mountpoint)
+            os.statvfs(mountpoint)
+        names = [line.split()[0] for line in asked("")]
+    counts = {name: names.count(name) for name in ("OPEN", "OPENDIR", "STATFS", "FSYNC", "FLUSH")}
+    assert counts == {"OPEN": 3, "OPENDIR": 3, "STATFS": 3, "FSYNC": 1, "FLUSH": 1}

@@ -619,6 +619,26 @@ def test_a_signal_unmounts(mountpoint: Path, number: int) -> None:
     assert os.listdir(mountpoint) == []
 
 
+WITH = """
+import signal, sys, fusewire
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+with fusewire.mount({"a": b"x"}, sys.argv[1]) as mount:
+    print("ready", flush=True)
+    mount.wait()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_that_is_an_exception_leaves_the_with(mountpoint: Path, number: int) -> None:
+    process = client(sys.executable, "-c", WITH, str(mountpoint))
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(number)
+    finish(process)
+    assert process.returncode in (1, -signal.SIGINT)
+    assert os.listdir(mountpoint) == []
+
+
 def test_umount_ends_the_program(mountpoint: Path) -> None:
     process = started_program(mountpoint)
     subprocess.run(["umount", str(mountpoint)], check=True)

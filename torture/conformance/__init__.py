@@ -5,6 +5,8 @@ root and as three ordinary users, and says of each whether it did what Linux's o
 filesystems do. A filesystem passes when it fails nothing that ext4 and tmpfs pass.
 
     calls.py       the vocabulary: system calls by name
+    libc.py        those that Python hides, and pointers to nowhere
+    mounts.py      mounts that one actor sees alone
     actors.py      processes with an identity, which make those calls
     tester.py      the checks (`works`, `fails`, `equal`), cases and groups
     the rest       the cases, by subject; whatever repeats is a table

@@ -218,6 +218,8 @@ def as_filesystem(source: str) -> Filesystem:
         return as_filesystem(what)
     except (TypeError, ValueError) as error:
         raise CommandError(f"'{source}' cannot be mounted: {error}") from error
+    except RecursionError as error:
+        raise CommandError(f"'{source}' is nested too deeply for Python, or a dict in it contains itself") from error
 
 
 def say_mounted(arguments: argparse.Namespace, mount: Mount) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeAlias, TypeVar
@@ -152,7 +153,13 @@ def lock(message: Message) -> Lock:
 
 
 def attr(attributes: Attributes, nodeid: int) -> Attr:
-    """`attributes` as the wire has them; `nodeid` stands in for an ino of 0."""
+    """`attributes` as the wire has them; `nodeid` stands in for an ino of 0.
+
+    Raises:
+        ValueError: the mode says no type. Linux would answer EIO for us, and nobody would know why.
+    """
+    if nodeid and not stat.S_IFMT(attributes.mode):
+        raise ValueError(f"the mode {attributes.mode:#o} has no type: add one, such as stat.S_IFREG")
     atime, atimensec = divmod(attributes.atime_ns, NANOSECONDS)
     mtime, mtimensec = divmod(attributes.mtime_ns, NANOSECONDS)
     ctime, ctimensec = divmod(attributes.ctime_ns, NANOSECONDS)
@@ -286,14 +293,26 @@ def file_name(dirent: Dirent) -> bytes:
 
 def put_dirents(session: Answering, request: Request, dirents: Iterable[Dirent] | None) -> Parts:
     """As many of `dirents` as fit."""
-    room, packed = request.body.size, []
+    room, packed, last = request.body.size, [], None
     for dirent in dirents or ():
         record = pack_dirent(file_name(dirent), dirent.ino, dirent.offset, dirent.type >> 12)
         room -= len(record)
         if room < 0:
             break
         packed.append(record)
+        last = dirent
+    refuse_circle(request, last)
     return (b"".join(packed),)
+
+
+def refuse_circle(request: Request, last: Dirent | None) -> None:
+    """Refuse a listing that ends where it began: Linux would ask for the same again, without end."""
+    offset = request.body.offset
+    if last is not None and last.offset == offset:
+        raise ValueError(
+            f"asked for what comes after offset {offset}, it listed {last.name!r} with the same offset: leave out what "
+            "comes before, and give each name the offset at which the next one begins, such as its position + 1"
+        )
 
 
 NO_ENTRY: Final = EntryOut(0, 0, 0, 0, 0, 0, Attr(*[0] * 16))
@@ -301,7 +320,7 @@ NO_ENTRY: Final = EntryOut(0, 0, 0, 0, 0, 0, Attr(*[0] * 16))
 
 def put_direntsplus(session: Answering, request: Request, dirents: Iterable[Dirent] | None) -> Parts:
     """As many of `dirents` as fit, each with its entry; the lookup of the one that did not is returned."""
-    room, packed = request.body.size, []
+    room, packed, last = request.body.size, [], None
     for dirent in dirents or ():
         entry = dirent.entry
         wire = NO_ENTRY if entry is None else entry_out(session, entry)
@@ -312,6 +331,8 @@ def put_direntsplus(session: Answering, request: Request, dirents: Iterable[Dire
                 session.give_back(entry.nodeid)
             break
         packed.append(record)
+        last = dirent
+    refuse_circle(request, last)
     return (b"".join(packed),)
 
 

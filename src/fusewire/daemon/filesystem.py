@@ -154,9 +154,10 @@ class Filesystem:
     def rename(
         self, request: Request, parent: int, name: str, new_parent: int, new_name: str, flags: int
     ) -> Either[None]:
-        """Move a name, over what bears the new one. `flags`: RENAME_NOREPLACE, RENAME_EXCHANGE, RENAME_WHITEOUT.
+        """Move a name, over what bears the new one.
 
-        EINVAL for flags that you cannot honour: never ignore them.
+        `flags` are those of renameat2(2): RENAME_NOREPLACE (1), RENAME_EXCHANGE (2), RENAME_WHITEOUT (4). EINVAL for
+        those that you cannot honour: never ignore them.
         """
         raise os_error(errno.EPERM)
 

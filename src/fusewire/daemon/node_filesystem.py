@@ -16,13 +16,13 @@ import itertools
 import os
 import stat as modes
 import threading
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterable, Iterator
 from typing import Any, Final, TypeVar
 
 from fusewire.daemon.check import refuse_misspelt
 from fusewire.daemon.either import Either, Steps, either
 from fusewire.daemon.filesystem import Filesystem
-from fusewire.daemon.nodes import Branch, Directory, File, Handle, Node, Symlink, as_node, collected
+from fusewire.daemon.nodes import NAME_MAX, Branch, Directory, File, Handle, Node, Symlink, as_node, collected
 from fusewire.daemon.request import Request
 from fusewire.daemon.values import Attributes, Dirent, Entry, OpenFile, SetAttributes, StatFs
 from fusewire.errors import os_error
@@ -30,7 +30,6 @@ from fusewire.wire import FUSE_ROOT_ID, Buffer, direntplus_size
 
 __all__ = ["NodeFilesystem"]
 
-NAME_MAX: Final = 255  # bytes
 N = TypeVar("N")
 
 
@@ -75,8 +74,6 @@ class NodeFilesystem(Filesystem):
 
     def _enter(self, node: Node) -> Node:
         """Grant the kernel a lookup of `node`, or of the one that it equals."""
-        if not isinstance(node, Node):
-            raise TypeError(f"{node!r} is no node")
         with self.lock:
             node = self.known.setdefault(node, node)
             if node.served_by is not self:
@@ -163,29 +160,31 @@ class NodeFilesystem(Filesystem):
         found = yield directory.lookup(_short(name))
         if found is None:
             raise os_error(errno.ENOENT)
-        entry: Entry = yield self._entry(found)
+        entry: Entry = yield self._entry(_given(found, Node, directory, "lookup"))
         return entry
 
     @either
     def symlink(self, request: Request, parent: int, name: str, target: str) -> Steps[Entry]:
-        made = yield self._node(parent, Directory).symlink(_short(name), target)
-        entry: Entry = yield self._entry(made)
+        directory = self._node(parent, Directory)
+        made = yield directory.symlink(_short(name), target)
+        entry: Entry = yield self._entry(_given(made, Symlink, directory, "symlink"))
         return entry
 
     @either
     def mknod(self, request: Request, parent: int, name: str, mode: int, rdev: int) -> Steps[Entry]:
         directory = self._node(parent, Directory)
         if modes.S_ISREG(mode):
-            made = yield directory.create(_short(name), mode)
+            made: Node = _given((yield directory.create(_short(name), mode)), File, directory, "create")
         else:
-            made = yield directory.mknod(_short(name), mode, rdev)
+            made = _given((yield directory.mknod(_short(name), mode, rdev)), Node, directory, "mknod")
         entry: Entry = yield self._entry(made)
         return entry
 
     @either
     def mkdir(self, request: Request, parent: int, name: str, mode: int) -> Steps[Entry]:
-        made = yield self._node(parent, Directory).mkdir(_short(name), mode)
-        entry: Entry = yield self._entry(made)
+        directory = self._node(parent, Directory)
+        made = yield directory.mkdir(_short(name), mode)
+        entry: Entry = yield self._entry(_given(made, Directory, directory, "mkdir"))
         return entry
 
     @either
@@ -270,16 +269,16 @@ class NodeFilesystem(Filesystem):
 
     @either
     def create(self, request: Request, parent: int, name: str, flags: int, mode: int) -> Steps[tuple[Entry, OpenFile]]:
-        made = yield self._node(parent, Directory).create(_short(name), mode)
+        directory = self._node(parent, Directory)
+        made = _given((yield directory.create(_short(name), mode)), File, directory, "create")
         attributes = yield made.getattr()
         opened = yield self._opened(made, flags)  # from here on nothing may fail: nobody would release it
         return Entry(self._enter(made).nodeid, attributes), opened
 
     @either
     def _opened(self, file: File, flags: int) -> Steps[OpenFile]:
-        handle = yield file.open(flags)
-        if not isinstance(handle, Handle):
-            raise TypeError(f"{file!r}.open returned {handle!r}, which is no Handle")
+        handle = _given((yield file.open(flags)), Handle, file, "open")
+        refuse_misspelt(type(handle))
         unsized = file.size is None and type(file).getattr is Node.getattr
         direct_io = handle.direct_io or unsized
         return OpenFile(
@@ -371,7 +370,7 @@ class NodeFilesystem(Filesystem):
         if offset == 0:
             directory = listing.directory
             found = yield collected(directory.list())
-            listing.names = [(".", directory), ("..", directory), *found]
+            listing.names = [(".", directory), ("..", directory), *_listed(found, directory)]
         return listing.names
 
 
@@ -382,6 +381,31 @@ def _short(name: str) -> str:
     if len(os.fsencode(name)) > NAME_MAX:
         raise os_error(errno.ENAMETOOLONG)
     return name
+
+
+def _given(found: object, kind: type[N], node: Node, method: str) -> N:
+    """Return what a method of `node` gave.
+
+    Raises:
+        TypeError: it is none of its kind.
+    """
+    if not isinstance(found, kind):
+        raise TypeError(f"{type(node).__name__}.{method} gave {found!r}, which is no {kind.__name__}")
+    return found
+
+
+def _listed(pairs: Iterable[tuple[str, Node]], directory: Directory) -> Iterator[tuple[str, Node]]:
+    """What a directory lists, but for '.' and '..', which are the engine's.
+
+    Raises:
+        TypeError: a name that is no text, or what is no node.
+    """
+    for name, node in pairs:
+        if not isinstance(node, Node) or not isinstance(name, str):
+            _given(name, str, directory, "list")
+            _given(node, Node, directory, "list")
+        if name not in (".", ".."):
+            yield name, node
 
 
 def _count_link(node: Node | None, change: int) -> None:

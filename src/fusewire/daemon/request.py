@@ -45,6 +45,7 @@ class Request:
 
     @property
     def operation(self) -> Operation:
+        """The operation's row: its number, name and structs."""
         return self.message.operation
 
     @property
@@ -54,26 +55,32 @@ class Request:
 
     @property
     def unique(self) -> int:
+        """The request's number, which its reply bears; even, and not used again while it is under way."""
         return self.header.unique
 
     @property
     def nodeid(self) -> int:
+        """The node that is asked about; the directory, where a name in one is."""
         return self.header.nodeid
 
     @property
     def uid(self) -> int:
+        """The caller's filesystem uid, as the mount's user namespace has it; 0 where the kernel acts for itself."""
         return self.header.uid
 
     @property
     def gid(self) -> int:
+        """The caller's filesystem gid, likewise."""
         return self.header.gid
 
     @property
     def pid(self) -> int:
+        """The caller's thread id, as the mount's pid namespace has it; 0 for callers outside, and for the kernel."""
         return self.header.pid
 
     @property
     def body(self) -> Any:
+        """The struct that follows the header, such as `ReadIn`; None where the operation has none."""
         return self.message.body
 
     @property

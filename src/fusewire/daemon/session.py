@@ -24,6 +24,8 @@ import asyncio
 import errno
 import inspect
 import logging
+import reprlib
+import traceback
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
@@ -58,6 +60,8 @@ INTERRUPT: Final = operation("INTERRUPT").code
 DESTROY: Final = operation("DESTROY").code
 LOOKUP: Final = operation("LOOKUP").code
 OVERTAKEN: Final = 1024  # interrupts that found no call; more than threads can have under way
+SHORTENED: Final = reprlib.Repr()
+SHORTENED.maxother = SHORTENED.maxstring = 200  # characters of a result that does not fit
 LARGEST_ERRNO: Final = 511  # Linux refuses a reply with a greater one (fs/fuse/dev.c, fuse_dev_do_write)
 
 
@@ -246,6 +250,7 @@ class Session:
         try:
             return self._message(request.header.unique, call.handler.put(self, request, result))
         except BaseException as error:  # a wrong type, a number that does not fit, all that a generator may raise
+            error.add_note(f"it returned {SHORTENED.repr(result):.200}")
             return self._failed(request, error)
 
     def fail(self, call: Call, error: BaseException) -> Buffers | None:
@@ -280,7 +285,7 @@ class Session:
             request.pid,
             request.uid,
             outcome,
-            error,
+            "; ".join(line.strip() for line in traceback.format_exception_only(error)),
             exc_info=error,
         )
 

@@ -68,6 +68,8 @@ def mount(mountpoint: str | os.PathLike[str], options: MountOptions | None = Non
             ENOENT, ENOTDIR, EISDIR, EACCES: of the mountpoint, or /dev/fuse; EPERM: this user may not.
     """
     options = MountOptions() if options is None else options
+    if not os.fspath(mountpoint):  # abspath would make the current directory of it
+        raise cannot_mount("''", errno.ENOENT, "the path is empty")
     with free_mountpoint(os.path.abspath(mountpoint)) as point:
         refuse_other_kind(point, kind)
         guard = Guard(point.path) if options.auto_unmount else None
@@ -89,8 +91,8 @@ def refuse_other_kind(point: Mountpoint, kind: int | None) -> None:
     if kind is None or stat.S_IFMT(point.mode) == kind:
         return
     if stat.S_ISDIR(kind):
-        raise cannot_mount(point.path, errno.ENOTDIR, "it is a file, and the filesystem a directory. Make one: mkdir")
-    raise cannot_mount(point.path, errno.EISDIR, "it is a directory, and the filesystem a file. Make one: touch")
+        raise cannot_mount(point.path, errno.ENOTDIR, "it is a file, and the filesystem a directory: name a directory")
+    raise cannot_mount(point.path, errno.EISDIR, "it is a directory, and the filesystem a file: name a file")
 
 
 def attach(point: Mountpoint, options: MountOptions) -> tuple[int, Literal["mount", "fusermount3"]]:

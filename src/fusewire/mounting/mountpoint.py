@@ -14,6 +14,7 @@ import errno
 import os
 import stat
 from dataclasses import dataclass
+from shlex import quote
 from typing import Self
 
 from fusewire.mounting.corpses import bury
@@ -98,7 +99,7 @@ def clear(path: str) -> None:
     try:
         mount = bury(point.path)
     except OSError as error:
-        why = f"a mount whose daemon is dead is in the way, and not yours. Remove it: sudo umount {point.path}"
+        why = f"a mount whose daemon is dead is in the way, and not yours. Remove it: sudo umount {quote(point.path)}"
         raise cannot_mount(path, error.errno or errno.EPERM, why) from error
     if mount is not None and mount.is_fuse and mount.mountpoint == point.path:
         raise taken(mount)
@@ -108,7 +109,7 @@ def taken(mount: MountInfo) -> MountError:
     """Say what is mounted there already."""
     served = ", ".join(f"{command(pid)} (pid {pid})" for pid in servers(mount.connection))
     what = f"{mount.source}, type {mount.fstype}" + (f", served by {served}" if served else "")
-    cure = f"Unmount it first: fusewire umount {mount.mountpoint}"
+    cure = f"Unmount it first: fusewire umount {quote(mount.mountpoint)}"
     return cannot_mount(mount.mountpoint, errno.EBUSY, f"there is a FUSE mount already ({what}). {cure}")
 
 
@@ -120,7 +121,7 @@ def unusable(path: str, error: OSError) -> MountError:
     if code == errno.ENOENT and os.path.islink(path):
         return cannot_mount(path, code, f"it is a symlink to {os.readlink(path)}, where nothing is")
     why = {
-        errno.ENOENT: f"there is no such directory. Make it first: mkdir -p {path}",
+        errno.ENOENT: f"there is no such directory. Make it first: mkdir -p {quote(path)}",
         errno.ENOTDIR: "something on the way to it is no directory",
         errno.EACCES: "you may not enter a directory on the way to it",
         errno.ENOTCONN: f"it lies inside a mount whose daemon is dead. Unmount that first: {burial(path)}",
@@ -131,4 +132,4 @@ def unusable(path: str, error: OSError) -> MountError:
 def burial(path: str) -> str:
     """Return the command that removes the mount which `path` is in."""
     above = [mount.mountpoint for mount in read_table() if mount.is_fuse and lies_in(path, mount.mountpoint)]
-    return f"fusewire umount {max(above, key=len, default=path)}"
+    return f"fusewire umount {quote(max(above, key=len, default=path))}"

@@ -15,6 +15,7 @@ from __future__ import annotations
 import errno
 import os
 import time
+from shlex import quote
 from typing import Final
 
 from fusewire.mounting import fusectl
@@ -122,6 +123,8 @@ def find(path: str) -> MountInfo:
     Raises:
         MountError: EINVAL if there is none; ENOENT if there is not even a path.
     """
+    if not path:  # abspath would make the current directory of it
+        raise cannot_unmount("''", errno.ENOENT, "the path is empty")
     absolute = os.path.abspath(path)
     mount = covering(read_table(), absolute)
     if mount is None or (mount.mountpoint != absolute and not mount.is_fuse):
@@ -130,7 +133,7 @@ def find(path: str) -> MountInfo:
         inside = f"; it is a path in the mount on {mount.mountpoint}" if mount is not None and mount.is_fuse else ""
         raise cannot_unmount(path, errno.EINVAL, f"nothing is mounted there{inside}")
     if not mount.is_fuse:
-        cure = f"To unmount it nevertheless: umount {mount.mountpoint}"
+        cure = f"To unmount it nevertheless: umount {quote(mount.mountpoint)}"
         raise cannot_unmount(path, errno.EINVAL, f"what is mounted there is not FUSE but {mount.fstype}. {cure}")
     return mount
 
@@ -160,7 +163,7 @@ def busy(mount: MountInfo) -> MountError:
     below = [child.mountpoint for child in read_table() if child.parent_id == mount.mount_id]
     reasons = [*shortened(found), *(f"another mount lies on it: {path}" for path in below)]
     who = ", ".join(reasons) or "by whom cannot be seen (a process of another user, or the kernel itself)"
-    cure = f"Wait for that, or take it out of the tree: fusewire umount --lazy {mount.mountpoint}"
+    cure = f"Wait for that, or take it out of the tree: fusewire umount --lazy {quote(mount.mountpoint)}"
     return cannot_unmount(mount.mountpoint, errno.EBUSY, f"it is in use: {who}. {cure}")
 
 

@@ -30,6 +30,8 @@ __all__ = [
     "FUSE_ROOT_ID",
     "FUSE_SUPER_MAGIC",
     "FUSE_UNIQUE_RESEND",
+    "FUSE_URING_IN_OUT_HEADER_SZ",
+    "FUSE_URING_OP_IN_OUT_SZ",
     "AttrFlags",
     "ExpireFlags",
     "ExtensionType",
@@ -50,6 +52,7 @@ __all__ = [
     "SetupmappingFlags",
     "SetxattrFlags",
     "StatxMask",
+    "UringCommand",
     "WriteFlags",
     "join_init_flags",
     "split_init_flags",
@@ -65,6 +68,8 @@ FUSE_INVALID_UIDGID = 0xFFFFFFFF  # uid and gid of a request from an idmapped mo
 FUSE_MAX_ERRNO = 511  # the device refuses larger ones, which mean "restart" inside the kernel
 FUSE_NAME_MAX = 4095  # bytes; 1024 if FUSE_MAX_PAGES was not negotiated
 FUSE_IOCTL_MAX_IOV = 256
+FUSE_URING_IN_OUT_HEADER_SZ = 128  # bytes of UringReqHeader.in_out
+FUSE_URING_OP_IN_OUT_SZ = 128
 FUSE_SUPER_MAGIC = 0x65735546
 FUSE_CTL_SUPER_MAGIC = 0x65735543
 
@@ -316,3 +321,11 @@ class ExtensionType:
 
     FUSE_MAX_NR_SECCTX = 31
     FUSE_EXT_GROUPS = 32
+
+
+class UringCommand:
+    """`cmd_op` of an io_uring command on the device: numbers, not bits."""
+
+    FUSE_IO_URING_CMD_INVALID = 0
+    FUSE_IO_URING_CMD_REGISTER = 1
+    FUSE_IO_URING_CMD_COMMIT_AND_FETCH = 2

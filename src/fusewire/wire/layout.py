@@ -49,12 +49,14 @@ __all__ = [
     "i64",
     "pad2",
     "pad4",
+    "pad6",
     "pad8",
     "pad16",
     "pad22",
     "pad24",
     "pad44",
     "pad112",
+    "pad128",
     "u16",
     "u32",
     "u64",
@@ -70,12 +72,14 @@ i32 = Annotated[int, "i"]
 i64 = Annotated[int, "q"]
 pad2 = Annotated[None, "2x"]
 pad4 = Annotated[None, "4x"]
+pad6 = Annotated[None, "6x"]
 pad8 = Annotated[None, "8x"]
 pad16 = Annotated[None, "16x"]
 pad22 = Annotated[None, "22x"]
 pad24 = Annotated[None, "24x"]
 pad44 = Annotated[None, "44x"]
 pad112 = Annotated[None, "112x"]
+pad128 = Annotated[None, "128x"]
 
 
 class WireStruct:

@@ -18,12 +18,14 @@ from fusewire.wire.layout import (
     i64,
     pad2,
     pad4,
+    pad6,
     pad8,
     pad16,
     pad22,
     pad24,
     pad44,
     pad112,
+    pad128,
     u16,
     u32,
     u64,
@@ -100,6 +102,9 @@ __all__ = [
     "SuppGroups",
     "SxTime",
     "SyncfsIn",
+    "UringCmdReq",
+    "UringEntInOut",
+    "UringReqHeader",
     "WriteIn",
     "WriteOut",
 ]
@@ -841,3 +846,36 @@ class SuppGroups(WireStruct):
     """Start of the supplementary groups extension; `nr_groups` u32 follow (fuse_supp_groups)."""
 
     nr_groups: u32 = 0
+
+
+@wire_struct
+class UringEntInOut(WireStruct):
+    """What an entry of an io_uring queue says of its request or reply (fuse_uring_ent_in_out)."""
+
+    flags: u64 = 0
+    commit_id: u64 = 0  # the request's unique, for UringCmdReq
+    payload_sz: u32 = 0
+    _padding: ClassVar[pad4]
+    _reserved: ClassVar[pad8]
+
+
+@wire_struct
+class UringReqHeader(WireStruct):
+    """Head of an entry of an io_uring queue (fuse_uring_req_header).
+
+    The first two fields are room for other structs, which are read and written where `OFFSETS` says.
+    """
+
+    in_out: ClassVar[pad128]  # InHeader, then OutHeader
+    op_in: ClassVar[pad128]  # the body
+    ring_ent_in_out: UringEntInOut = field(default_factory=UringEntInOut)
+
+
+@wire_struct
+class UringCmdReq(WireStruct):
+    """What an io_uring command on the device says (fuse_uring_cmd_req)."""
+
+    flags: u64 = 0
+    commit_id: u64 = 0  # of the entry whose reply is committed
+    qid: u16 = 0  # of the queue, one for each CPU
+    _padding: ClassVar[pad6]

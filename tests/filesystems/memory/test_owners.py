@@ -98,6 +98,30 @@ def test_nothing_is_lost_when_the_kernel_does_not_say_so(root: Caller) -> None:
     assert stat.S_IMODE(root.setattr(directory, SetAttributes(uid=5, kill_suidgid=True)).mode) == 0o6755
 
 
+def test_a_chown_to_nobody_takes_nothing_from_a_strangers_program(memory: Memory, alice: Caller) -> None:
+    """What Linux sends looks the same before a write, and the write takes it."""
+    program, bob = alice.file("program", b"x"), Caller(memory, BOB, BOB)
+    changes: tuple[tuple[Callable[[], object], int], ...] = (
+        (lambda: bob.setattr(program, SetAttributes()), 0o6755),
+        (lambda: bob.filesystem.write(bob.request("WRITE", write_flags=4), program, 0, 0, memoryview(b"y")), 0o755),
+        (lambda: bob.fallocate(program, 0, 0, 10, 0), 0o755),
+        (lambda: bob.copy_file_range(program, 0, 0, program, 0, 100, 5, 0), 0o755),
+    )
+    for change, left in changes:
+        alice.setattr(program, SetAttributes(mode=0o6755))
+        change()
+        assert alice.permissions(program) == left
+
+
+def test_what_may_be_a_write_of_root_leaves_set_user_id(root: Caller) -> None:
+    """Before one, Linux asks for no more than that capabilities go; but nobody writes to a fifo by a request."""
+    program, fifo = root.file("program"), root.mknod(ROOT, "fifo", stat.S_IFIFO | 0o6755, 0).nodeid
+    root.setattr(program, SetAttributes(mode=0o6755))
+    for nodeid in (program, fifo):
+        root.setattr(nodeid, SetAttributes())
+    assert (root.permissions(program), root.permissions(fifo)) == (0o6755, 0o755)
+
+
 def test_capabilities_go_with_any_change_of_content_or_owner(root: Caller) -> None:
     file, name = root.file("f", b"x"), "security.capability"
     changes: tuple[Callable[[], object], ...] = (

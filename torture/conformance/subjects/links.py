@@ -21,7 +21,12 @@ def every_kind_but_directories(t: Tester) -> None:
         t.nlink(kind, 2)
         t.works(t.root.link, f"{kind}-two", f"{kind}-three")
         t.nlink(kind, 3)
+        if kind != "symlink":
+            t.works(t.root.chmod, f"{kind}-two", 0o201)
+        t.works(t.root.lchown, f"{kind}-two", ALICE.uid, ALICE.gid)
         one, three = t.root.lstat(kind), t.root.lstat(f"{kind}-three")
+        t.mode(kind, 0o777 if kind == "symlink" else 0o201)
+        t.owner(kind, ALICE.uid, ALICE.gid)
         for name in ("st_ino", "st_mode", "st_uid", "st_size", "st_rdev", "st_mtime_ns", "st_ctime_ns"):
             t.equal(f"{name} of {kind}-three", getattr(three, name) - getattr(one, name), 0)
         t.works(t.root.unlink, kind)

@@ -26,7 +26,7 @@ from fusewire.filesystems.local.opened import OpenedDirectory, OpenedFile, Opene
 from fusewire.filesystems.local.syscalls import Stat, component, link_to, position, statx
 from fusewire.wire.flags import WriteFlags
 
-__all__ = ["LocalFiles"]
+__all__ = ["SETID", "LocalFiles"]
 
 SETID: Final = modes.S_ISUID | modes.S_ISGID
 OPEN_FLAGS: Final = os.O_ACCMODE | os.O_SYNC | os.O_DSYNC | os.O_NOATIME | os.O_TRUNC

@@ -23,6 +23,7 @@ import contextlib
 import errno
 import os
 import resource
+import stat as modes
 from collections.abc import Callable
 from typing import ClassVar, Final
 
@@ -31,7 +32,7 @@ from fusewire.daemon.values import UTIME_NOW, Attributes, Entry, SetAttributes, 
 from fusewire.errors import os_error
 from fusewire.filesystems.local import syscalls
 from fusewire.filesystems.local.credentials import Credentials
-from fusewire.filesystems.local.files import LocalFiles
+from fusewire.filesystems.local.files import SETID, LocalFiles
 from fusewire.filesystems.local.handles import usable_handles
 from fusewire.filesystems.local.inodes import Inodes
 from fusewire.filesystems.local.opened import OpenedFiles
@@ -157,6 +158,8 @@ class LocalDirectory(LocalFiles):
         """As the caller: chown, truncate and chmod clear set-user-id, or say EPERM, as the source does."""
         with self._inodes.descriptor(nodeid) as fd:
             with self._credentials.acting_as(request):
+                if asks_for_nothing(changes):
+                    keep_owner(link_to(fd), request.uid)
                 self._change(fd, changes)
             return statx(fd, "").attributes
 
@@ -172,9 +175,6 @@ class LocalDirectory(LocalFiles):
             os.truncate(target, position(changes.size, errno.EFBIG))
         if changes.atime_ns is not None or changes.mtime_ns is not None:
             syscalls.utimensat(path, timespec(changes.atime_ns), timespec(changes.mtime_ns))
-        if asks_for_nothing(changes):
-            with contextlib.suppress(PermissionError):  # a stranger's write is to follow, and sheds them by itself
-                os.chown(path, -1, -1)
 
     def statfs(self, request: Request, nodeid: int) -> StatFs:
         with self._inodes.descriptor(nodeid) as fd:
@@ -224,14 +224,25 @@ def spare_descriptors() -> int:
 
 
 def asks_for_nothing(changes: SetAttributes) -> bool:
-    """The caller's chown(2) keeps owner and group, or a write wants set-user-id gone before it: nobody can tell.
+    """Nothing is to change, as far as the kernel says: see `keep_owner`."""
+    asked = changes.mode, changes.uid, changes.gid, changes.size, changes.atime_ns, changes.mtime_ns
+    return all(each is None for each in asked)
 
-    The first marks ctime, and takes set-user-id from the owner's own file.
+
+def keep_owner(path: str, uid: int) -> None:
+    """Do what a SETATTR of nothing is most often: a chown(2) of `uid` that names neither owner nor group.
+
+    That marks ctime and clears set-user-id. But the kernel sends the same before a write that takes a file's
+    privileges away: a stranger's, who may not chown it, or root's, which takes capabilities but leaves
+    set-user-id. The write itself sees to it, so whatever may be one is left alone.
 
     Source: fs/open.c, chown_common; fs/inode.c, file_remove_privs; fs/fuse/dir.c, fuse_setattr.
     """
-    asked = changes.mode, changes.uid, changes.gid, changes.size, changes.atime_ns, changes.mtime_ns
-    return all(each is None for each in asked)
+    mode = os.stat(path).st_mode
+    if uid == 0 and modes.S_ISREG(mode) and mode & SETID:
+        return
+    with contextlib.suppress(PermissionError):
+        os.chown(path, -1, -1)
 
 
 def timespec(time: Timestamp | None) -> tuple[int, int]:

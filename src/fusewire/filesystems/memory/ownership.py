@@ -58,11 +58,18 @@ def kill_as_asked(request: Request, inode: Inode, changes: SetAttributes) -> Non
     """Take away privileges where a SETATTR means it: with a new owner, a new size, or no change at all.
 
     The last is a chown(2) that keeps both owner and group, where Linux does not say `kill_suidgid`
-    (fs/fuse/dir.c, fuse_setattr): so an owner takes the bits from a file, and nobody else may. Or a
-    write is to follow, which takes them by itself.
+    (fs/fuse/dir.c, fuse_setattr); or a write is to follow (fs/inode.c, file_remove_privs), which takes
+    them by itself.
     """
     owner_or_size = not (changes.uid is None and changes.gid is None and changes.size is None)
     nothing = not owner_or_size and changes.mode is None and changes.atime_ns is None and changes.mtime_ns is None
     if owner_or_size or nothing:
-        by_owner = nothing and request.uid in (0, inode.uid)
-        kill_privileges(request, inode, suidgid=by_owner or changes.kill_suidgid)
+        suidgid = changes.kill_suidgid or (nothing and must_be_chown(request, inode))
+        kill_privileges(request, inode, suidgid)
+
+
+def must_be_chown(request: Request, inode: Inode) -> bool:
+    """A SETATTR of nothing comes before no write: of a stranger, or of root, who takes capabilities alone."""
+    if request.uid == 0:
+        return not modes.S_ISREG(inode.mode)
+    return request.uid == inode.uid
