@@ -98,22 +98,22 @@ def raise_in_main_thread(_signal: int, _frame: FrameType | None) -> None:
     raise TestHangs
 
 
-# -- in the watchdog's process: each stage yields what it does, to be told at once ---------------------------------
+# -- in the watchdog's process: a stage yields what it is about to do, for pytest asks as soon as it is done ---------
 
 
 def abort_connections(run: OwnRun) -> Iterator[str]:
     """Stage 1."""
     numbers = sorted(run.connections())
+    yield f"aborted FUSE connections {numbers}" if numbers else "found no FUSE connection to abort"
     refused = [number for number in numbers if not abort(number)]
     for mount in fuse_mounts():  # where fusectl is not to be had, umount -f aborts as well
         if mount.minor in refused:
             with contextlib.suppress(OSError):
                 umount(mount.path, MNT_FORCE)
-    yield f"aborted FUSE connections {numbers}" if numbers else "found no FUSE connection to abort"
 
 
 def signal_pytest(run: OwnRun) -> Iterator[str]:
-    """Stage 2. Told before it is done, for then pytest asks."""
+    """Stage 2."""
     yield "interrupted the test"
     os.kill(run.pid, SIGNAL)
 
@@ -149,7 +149,11 @@ def watch(run: OwnRun) -> None:
         if pytest in ready:
             return
         if ready:
-            turn, _, seconds = last_line(os.read(0, 65536)).partition(" ")
+            said = os.read(0, 65536)
+            if not said:  # it exits: a moment later it is gone, and can be cleared up behind
+                select.select([pytest], [], [], PATIENCE)
+                return
+            turn, _, seconds = last_line(said).partition(" ")
             limit = float(seconds or math.inf)
             deadline, stages = time.monotonic() + limit, STAGES
         else:
@@ -164,8 +168,8 @@ def seconds_until(deadline: float) -> float | None:
 
 
 def last_line(said: bytes) -> str:
-    """Return the newest of several lines; `end` where the pipe was closed."""
-    return said.decode().splitlines()[-1] if said else "end"
+    """Return the newest of several lines."""
+    return said.decode().splitlines()[-1]
 
 
 def end_what_is_left(run: OwnRun) -> None:

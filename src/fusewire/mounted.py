@@ -19,14 +19,11 @@ import atexit
 import errno
 import logging
 import os
-import signal
 import sys
-import threading
 import weakref
 from collections.abc import Callable
 from dataclasses import replace
-from queue import SimpleQueue
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import Any, Final, Self
 
 from fusewire import mounting
@@ -43,13 +40,13 @@ from fusewire.daemon.timeouts import Timeouts
 from fusewire.daemon.workers import in_a_thread, to_its_end
 from fusewire.mounting import MountError, MountOptions
 from fusewire.mounting.errors import cannot_unmount
+from fusewire.signals import Signals
 
 __all__ = ["Mount", "mount", "run"]
 
 logger = logging.getLogger("fusewire")
 
 LINGER: Final = 5.0  # seconds that a busy mount is served after its `with` is left
-SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # that end `run`
 Served = Filesystem | Branch
 _open_mounts: weakref.WeakSet[Mount] = weakref.WeakSet()  # to be detached when the interpreter ends
 
@@ -69,6 +66,7 @@ class Mount:
         self.server: ThreadServer | AsyncServer | None = None
         self._mounted: mounting.Mounted | None = None
         self._failure: BaseException | None = None
+        self._is_out_of_reach = False  # nothing but the end of this process ends it
 
     # --- beginning
 
@@ -220,15 +218,21 @@ class Mount:
         here = mounting.covering(mounting.read_table(), self.mountpoint)
         return here if here is not None and here.mountpoint == self.mountpoint else None
 
-    def abort(self) -> None:
-        """End the connection as it is: whoever waits for an answer gets ECONNABORTED. Idempotent."""
+    def abort(self) -> bool:
+        """End the connection as it is: whoever waits for an answer gets ECONNABORTED. Idempotent.
+
+        Return whether it could be ended. A detached one cannot where fusectl is out of reach: it then ends with
+        this process, and not before.
+        """
         if self.server is not None and self.server.ending:
-            return  # its number may be another's by now
+            return True  # its number may be another's by now
         try:
             mounting.abort(self.connection)
         except OSError as error:
             logger.warning("%s", error)
+            self._is_out_of_reach = error.errno != errno.ENOTCONN
         self._detach()
+        return not self._is_out_of_reach
 
     def _detach(self) -> None:
         here = self._topmost()
@@ -265,13 +269,12 @@ class Mount:
         if self.process != os.getpid():
             return  # a child that was forked inside the `with`: the mount is its parent's
         try:
-            if not self.ended:
+            if not self.ended and not self._is_out_of_reach:
                 self._leave_with()
                 self.server.wait(LINGER)
         finally:  # also when Ctrl-C comes meanwhile
-            if not self.ended:
-                self.abort()
-            self.server.wait()
+            if self.ended or self.abort():
+                self.server.wait()
         if error is None:
             self._raise_failure()
 
@@ -282,7 +285,7 @@ class Mount:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         assert isinstance(self.server, AsyncServer)
-        if not self.ended:
+        if not self.ended and not self._is_out_of_reach:
             leaving = in_a_thread(self._leave_with)
             try:
                 await asyncio.wait({leaving})
@@ -296,10 +299,9 @@ class Mount:
 
     async def _abort_async(self, leaving: asyncio.Future[None]) -> None:
         assert isinstance(self.server, AsyncServer)
-        if not self.ended:
-            await in_a_thread(self.abort)
-        await asyncio.wait({leaving})
-        await self.server.ended.wait()
+        if self.ended or await in_a_thread(self.abort):
+            await asyncio.wait({leaving})
+            await self.server.ended.wait()
 
 
 def mount(
@@ -366,44 +368,28 @@ def run(
 
     SIGINT, SIGTERM and SIGHUP unmount, unless they are ignored when it begins. A busy mount is
     detached, and served until its last file is closed; a second signal aborts it. `ready` is
-    called once the mount answers; if it raises, the mount ends. The rest is
-    as for `mount`.
+    called once the mount answers; if it raises, the mount ends. The rest is as for `mount`.
 
     Raises:
         MountError: with a sentence that names the cause and the cure.
         Exception: with `strict`, the one that ended it.
     """
     mounted = mount(what, mountpoint, options, threads=threads, strict=strict, **more_options)
-    happened: SimpleQueue[int] = SimpleQueue()  # a signal's number; 0 at the end
-
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        happened.put(number)
-
-    heeded = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]  # nohup, 'command &'
-    before = {number: signal.signal(number, on_signal) for number in heeded}
-    try:
-        with mounted:  # it is unmounted also when `ready` raises
-            threading.Thread(target=_tell_the_end, args=(mounted, happened), name="fusewire-end", daemon=True).start()
-            if ready is not None:
-                ready(mounted)
-            _serve_until_over(mounted, happened)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    with Signals() as signals, mounted:  # it is unmounted also when `ready` raises
+        assert isinstance(mounted.server, ThreadServer)
+        signals.tell_when(mounted.server.wait)
+        if ready is not None:
+            ready(mounted)
+        _serve_until_over(mounted, signals)
 
 
-def _tell_the_end(mounted: Mount, happened: SimpleQueue[int]) -> None:
-    assert isinstance(mounted.server, ThreadServer)
-    mounted.server.wait()
-    happened.put(0)
-
-
-def _serve_until_over(mounted: Mount, happened: SimpleQueue[int]) -> None:
+def _serve_until_over(mounted: Mount, signals: Signals) -> None:
     signalled = False
-    while happened.get() and not mounted.ended:
+    while signals.next() and not mounted.ended:
         if signalled:
             tell_aborting(mounted)
-            mounted.abort()
+            if not mounted.abort():
+                return
         elif busy := mounted.leave():
             tell_detached(mounted, busy)
         signalled = True

@@ -359,7 +359,7 @@ def test_a_timeout_may_be_forever() -> None:
         (FileNotFoundError(), errno.ENOENT),
         (FileExistsError("taken"), errno.EEXIST),
         (TimeoutError(), errno.ETIMEDOUT),
-        (asyncio.CancelledError(), errno.EINTR),
+        (asyncio.CancelledError(), errno.EIO),  # nobody interrupted it
         (OSError(), errno.EIO),
         (OSError(-2, "negative"), errno.EIO),
         (OSError(4095, "huge"), errno.EIO),

@@ -659,11 +659,31 @@ def test_requests_that_wait_are_counted_and_aborted(mountpoint: Path) -> None:
     assert refusal(lambda: mounting.abort(nobodys), errno.ENOTCONN) == words
 
 
-def test_without_fusectl_the_cure_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_fusectl_a_mount_that_is_out_of_reach_is_aborted(
+    mountpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not has_fusectl():
+        pytest.skip("only root of the machine can reach fusectl where it is not mounted")
+    monkeypatch.setattr(fusectl, "CONNECTIONS", str(tmp_path))
+    with mounted(mountpoint) as made:
+        connection = made.connection
+        fd = os.open(mountpoint / "file", os.O_RDONLY)
+        mounting.unmount(mountpoint, lazy=True)
+        assert mounting.waiting(connection) == 0
+        mounting.abort(connection)
+        assert code_of(lambda: os.read(fd, 1)) == errno.ENOTCONN
+        assert code_of(lambda: os.close(fd)) == errno.ENOTCONN  # closed it is
+
+
+def test_without_fusectl_a_connection_is_not_there_or_the_cure_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_reached, nobodys = has_fusectl(), 1 << 20
     monkeypatch.setattr(fusectl, "CONNECTIONS", str(tmp_path))
     for action in (mounting.waiting, mounting.abort):
-        words = refusal(lambda action=action: action(999999), errno.ENOENT)  # type: ignore[misc]
-        assert f"fusectl is not mounted. Mount it with: sudo mount -t fusectl none {tmp_path}" in words
+        words = refusal(lambda action=action: action(nobodys), errno.ENOTCONN if is_reached else errno.ENOENT)  # type: ignore[misc]
+        cure = f"fusectl is not mounted. Mount it with: sudo mount -t fusectl none {tmp_path}"
+        assert (f"There is no FUSE connection {nobodys}" if is_reached else cure) in words
 
 
 # --- auto_unmount

@@ -85,6 +85,37 @@ with fusewire.mount({"again": b""}, str(place)):
 assert os.listdir(place) == []
 """
 
+OUT_OF_REACH = """
+program = '''
+import sys
+from fusewire.mounting import fusectl
+fusectl.CONNECTIONS = "/nowhere"  # as in most containers
+from fusewire.cli import main
+sys.exit(main(["mount", "memory:", *sys.argv[1:]]))
+'''
+command = [sys.executable, "-c", program, str(place), *{how}]
+with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as daemon:
+    assert "is mounted" in daemon.stderr.readline()
+    held = os.open(place / "file", os.O_RDWR | os.O_CREAT)
+    daemon.terminate()
+    assert "in use" in daemon.stderr.readline()
+    assert "signal again to abort it" in daemon.stderr.readline()
+    daemon.terminate()
+    assert daemon.wait(10) == 0
+    try:
+        os.pwrite(held, b"x", 0)
+    except OSError as error:
+        assert error.errno in (103, 107), error
+    else:
+        raise AssertionError("who serves it?")
+assert os.listdir(place) == []
+"""
+
+
+@pytest.mark.parametrize("how", [[], ["--asyncio"]], ids=["threads", "asyncio"])
+def test_where_fusectl_is_out_of_reach_a_second_signal_ends_the_daemon(how: list[str]) -> None:
+    python_as_user(SETUP + OUT_OF_REACH.replace("{how}", repr(how)))
+
 
 @pytest.mark.parametrize(
     "script",

@@ -169,4 +169,4 @@ def marked(outcome: str) -> str:
         fine.encode(sys.stdout.encoding)
     except UnicodeEncodeError:
         fine = plain
-    return f"\x1b[{colour}m{fine}\x1b[0m" if sys.stdout.isatty() and "NO_COLOR" not in os.environ else fine
+    return f"\x1b[{colour}m{fine}\x1b[0m" if sys.stdout.isatty() and not os.environ.get("NO_COLOR") else fine

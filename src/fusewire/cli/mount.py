@@ -238,15 +238,16 @@ async def serve_in_loop(mount: Mount, ready: Callable[[Mount], None]) -> None:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, signals.put_nowait, number)
         ready(mount)
-        heeding = asyncio.create_task(heed(signals, mount))
-        try:
-            await mount.wait_async()
-        finally:
-            heeding.cancel()
+        heeding, ending = asyncio.create_task(heed(signals, mount)), asyncio.create_task(mount.wait_async())
+        await asyncio.wait({heeding, ending}, return_when=asyncio.FIRST_COMPLETED)
+        heeding.cancel()
+        if ending.done():
+            ending.result()
+        ending.cancel()
 
 
 async def heed(signals: asyncio.Queue[int], mount: Mount) -> None:
-    """Unmount at the first signal, or detach what is busy; abort at the second."""
+    """Unmount at the first signal, or detach what is busy; abort at the second, and return."""
     from fusewire.mounted import tell_aborting, tell_detached
 
     await signals.get()

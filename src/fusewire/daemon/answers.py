@@ -251,7 +251,7 @@ def put_path(session: Answering, request: Request, target: str) -> Parts:
 
 
 def put_written(session: Answering, request: Request, count: int | None) -> Parts:
-    length = len(request.message.data)
+    length = request.body.size  # not of the data, which the method may have released
     if count is not None and count > length:
         raise ProtocolError(request.unique, f"write took {count} bytes where {length} were given")
     return (WriteOut(length if count is None else count),)

@@ -105,5 +105,8 @@ def shown(name: str, argument: Any) -> str:
     if isinstance(argument, list):
         return " ".join(f"nodeid={one.nodeid} nlookup={one.nlookup}" for one in argument if isinstance(one, ForgetOne))
     if isinstance(argument, memoryview):
-        return f"{name}={argument.nbytes} bytes"
+        try:
+            return f"{name}={argument.nbytes} bytes"
+        except ValueError:
+            return f"{name}=released"
     return f"{name}={argument:#o}" if name in OCTAL else f"{name}={argument!r}"

@@ -376,6 +376,8 @@ class AsyncServer(Server):
         self.ending = True
         self.loop.remove_reader(self.device.fd)
         self.session.abandon()
+        if self.workers is not None:
+            self.workers.stop()
         waiting = self.loop.create_task(self._wait_for_methods())
         waiting.add_done_callback(self._put_away)  # even if the loop's end cancels it
 
@@ -383,7 +385,7 @@ class AsyncServer(Server):
         try:
             async with asyncio.timeout(GRACE):
                 if self.workers is not None:
-                    await asyncio.wait({in_a_thread(self.workers.finish)})
+                    await asyncio.wait({in_a_thread(self.workers.join)})
                 while self.tasks:
                     await asyncio.wait(self.tasks)
         except TimeoutError:

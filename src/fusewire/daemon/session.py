@@ -272,6 +272,8 @@ class Session:
 
     def _failed(self, request: Request, error: BaseException) -> Buffers:
         code = errno_of(error)
+        if isinstance(error, asyncio.CancelledError) and not request.interrupted:
+            code = None  # not our doing; and of EINTR without a signal many callers would make an endless loop
         if code is None:
             self._note_failure(request, error, "its caller gets EIO")
         return (encode_error(request.header.unique, code or errno.EIO),)

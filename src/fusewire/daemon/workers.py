@@ -50,10 +50,13 @@ class Workers:
         while (job := self.jobs.get()) is not None:
             job()
 
-    def finish(self) -> None:
-        """Wait until all that was submitted has run. Nothing more may come."""
+    def stop(self) -> None:
+        """Have the threads end once all that was submitted has run. Nothing more may come."""
         for _ in self.threads:
             self.jobs.put(None)
+
+    def join(self) -> None:
+        """Wait for that."""
         for thread in self.threads:
             thread.join()
 

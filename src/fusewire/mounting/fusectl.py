@@ -3,6 +3,9 @@
 The number is the minor of the mount's device, and the name of a directory in a filesystem of
 the kernel's own, fusectl. It belongs to the user who mounted. Nothing here touches the mount.
 
+Where it is not mounted, as in most containers, root of the machine can reach it all the same, in
+a mount that has no place.
+
 Numbers are used again at once: look one up and use it, do not keep it.
 
 Source: fs/fuse/control.c.
@@ -11,9 +14,11 @@ Source: fs/fuse/control.c.
 from __future__ import annotations
 
 import errno
+import os
 from typing import Final
 
 from fusewire.mounting.errors import MountError
+from fusewire.mounting.syscalls import mount_nowhere
 from fusewire.mounting.table import read_table
 
 __all__ = ["CONNECTIONS", "abort", "connection_of_fd", "waiting"]
@@ -28,11 +33,8 @@ def waiting(connection: int) -> int:
         MountError: ENOTCONN if there is no such connection; EACCES if it is another user's;
             ENOENT if fusectl is not mounted.
     """
-    try:
-        with open(path(connection, "waiting"), "rb") as file:
-            text = file.read()
-    except OSError as error:
-        raise explain(connection, error) from error
+    with os.fdopen(opened(connection, "waiting", os.O_RDONLY), "rb") as file:
+        text = file.read()
     if not text:  # it ended between open and read
         raise gone(connection)
     return int(text)
@@ -46,11 +48,38 @@ def abort(connection: int) -> None:
     Raises:
         MountError: as for `waiting`.
     """
+    fd = opened(connection, "abort", os.O_WRONLY)
     try:
-        with open(path(connection, "abort"), "wb") as file:
-            file.write(b"1")
+        os.write(fd, b"1")
+    finally:
+        os.close(fd)
+
+
+def opened(connection: int, name: str, flags: int) -> int:
+    """Open a file of a connection; the caller closes it.
+
+    Raises:
+        MountError: as for `waiting`.
+    """
+    try:
+        return os.open(path(connection, name), flags | os.O_CLOEXEC)
     except OSError as error:
-        raise explain(connection, error) from error
+        if error.errno != errno.ENOENT or is_mounted():
+            raise explain(connection, error) from error
+        return opened_nowhere(connection, name, flags, error)
+
+
+def opened_nowhere(connection: int, name: str, flags: int, absent: OSError) -> int:
+    try:
+        root = mount_nowhere("fusectl")
+    except OSError:
+        raise explain(connection, absent) from absent
+    try:
+        return os.open(f"{connection}/{name}", flags | os.O_CLOEXEC, dir_fd=root)
+    except FileNotFoundError:
+        raise gone(connection) from None
+    finally:
+        os.close(root)
 
 
 def connection_of_fd(fd: int) -> int | None:
@@ -78,11 +107,15 @@ def explain(connection: int, error: OSError) -> MountError:
         return MountError(errno.EACCES, why, path(connection, ""))
     if error.errno != errno.ENOENT:
         return MountError(error.errno or errno.EIO, f"The FUSE connection {connection}: {error.strerror}")
-    if any(mount.mountpoint == CONNECTIONS and mount.fstype == "fusectl" for mount in read_table()):
+    if is_mounted():
         return gone(connection)
     cure = f"sudo mount -t fusectl none {CONNECTIONS}"
     why = f"The FUSE connection {connection} cannot be reached: fusectl is not mounted. Mount it with: {cure}"
     return MountError(errno.ENOENT, why, CONNECTIONS)
+
+
+def is_mounted() -> bool:
+    return any(mount.mountpoint == CONNECTIONS and mount.fstype == "fusectl" for mount in read_table())
 
 
 def gone(connection: int) -> MountError:

@@ -1,4 +1,4 @@
-"""mount(2) and umount2(2), which Python does not have.
+"""mount(2), umount2(2) and fsmount(2), which Python does not have.
 
 ctypes releases Python's lock meanwhile, so other threads can serve a mount that is unmounted.
 """
@@ -25,6 +25,7 @@ __all__ = [
     "MS_STRICTATIME",
     "MS_SYNCHRONOUS",
     "mount",
+    "mount_nowhere",
     "umount",
 ]
 
@@ -45,6 +46,10 @@ MS_LAZYTIME: Final = 1 << 25
 MNT_FORCE: Final = 1  # abort the connection, then try
 MNT_DETACH: Final = 2  # take it out of the tree now, end it with its last user
 UMOUNT_NOFOLLOW: Final = 8
+
+FSOPEN, FSCONFIG, FSMOUNT = 430, 431, 432  # the same numbers on every architecture but Alpha
+CLOEXEC: Final = 1
+FSCONFIG_CMD_CREATE: Final = 6
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -68,6 +73,29 @@ def umount(target: str, flags: int = 0) -> None:
     """
     if libc.umount2(os.fsencode(target), flags | UMOUNT_NOFOLLOW) == -1:
         raise last_error(target)
+
+
+def mount_nowhere(fstype: str) -> int:
+    """Mount a filesystem that has no source or options at no place; return its root, open with O_PATH.
+
+    The mount lives as long as that descriptor.
+
+    Raises:
+        OSError: EPERM for who may not mount it; ENOSYS before Linux 5.2.
+    """
+    context = called(fstype, FSOPEN, fstype.encode(), CLOEXEC)
+    try:
+        called(fstype, FSCONFIG, context, FSCONFIG_CMD_CREATE, None, None, 0)
+        return called(fstype, FSMOUNT, context, CLOEXEC, 0)
+    finally:
+        os.close(context)
+
+
+def called(filename: str, *arguments: int | bytes | None) -> int:
+    result: int = libc.syscall(*arguments)
+    if result == -1:
+        raise last_error(filename)
+    return result
 
 
 def last_error(filename: str) -> OSError:

@@ -1,0 +1,82 @@
+"""The signals of a program that serves a mount: each is heard, and none kills.
+
+They come through a pipe, into which Python's own C handler writes the number of a signal the
+moment it comes. A handler in Python would run once the main thread wakes, and a signal that
+comes just before that thread goes to sleep does not wake it.
+
+A signal that is ignored when we begin stays ignored: the program was started by nohup, or with
+'&' by a shell without job control. A forked child has its signals as they were before: what
+ends the child must not unmount what its parent serves.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Callable
+from typing import Any, Final, Self
+
+__all__ = ["Signals"]
+
+HEEDED: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+END: Final = 0  # the number of no signal
+
+_heard: set[Signals] = set()  # those whose `with` is entered: one, or none
+
+
+class Signals:
+    """SIGINT, SIGTERM and SIGHUP, in a `with` of the main thread; and one more thing to wait for, an end."""
+
+    def __init__(self) -> None:
+        self.before: dict[int, Any] = {}  # the handlers that we replaced
+        self.teller: threading.Thread | None = None
+
+    def __enter__(self) -> Self:
+        self.reading, self.writing = os.pipe()
+        os.set_blocking(self.writing, False)  # as set_wakeup_fd wants it
+        self.fd_before = signal.set_wakeup_fd(self.writing, warn_on_full_buffer=False)
+        for number in HEEDED:
+            if signal.getsignal(number) not in (signal.SIG_IGN, None):  # None: not Python's, so not ours to replace
+                self.before[number] = signal.signal(number, lambda *_: None)
+        _heard.add(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _heard.discard(self)
+        self.give_back()
+        os.close(self.reading)
+        if self.teller is None or not self.teller.is_alive():  # else it has its last word to write
+            os.close(self.writing)
+
+    def give_back(self) -> None:
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(self.fd_before)
+
+    def tell_when(self, wait: Callable[[], object]) -> None:
+        """Have `next` return `END` when `wait` returns."""
+
+        def tell() -> None:
+            wait()
+            with contextlib.suppress(OSError):
+                os.write(self.writing, bytes([END]))
+
+        self.teller = threading.Thread(target=tell, name="fusewire-end", daemon=True)
+        self.teller.start()
+
+    def next(self) -> int:
+        """Wait for a signal and return its number; `END` when that comes first."""
+        while (number := os.read(self.reading, 1)[0]) != END and number not in self.before:
+            pass  # another signal of the program's
+        return number
+
+
+def _give_back_in_child() -> None:
+    for signals in _heard:
+        signals.give_back()
+    _heard.clear()
+
+
+os.register_at_fork(after_in_child=_give_back_in_child)
