@@ -33,8 +33,9 @@ if TYPE_CHECKING:
         current_request,
     )
     from fusewire.errors import ProtocolError, os_error
-    from fusewire.mounted import Mount, mount, run
+    from fusewire.mounted import Mount, mount
     from fusewire.mounting import MountError, MountOptions
+    from fusewire.program import run, run_async
 
 __version__ = "0.1.0"
 
@@ -62,12 +63,14 @@ __all__ = [
     "mount",
     "os_error",
     "run",
+    "run_async",
 ]
 
 _HOMES = {
     "Mount": "mounted",
     "mount": "mounted",
-    "run": "mounted",
+    "run": "program",
+    "run_async": "program",
     "MountError": "mounting",
     "MountOptions": "mounting",
     "ProtocolError": "errors",

@@ -2,7 +2,8 @@
 
     with fusewire.mount(what, "/mnt/x") as mount: ...         # served by threads of this process
     async with fusewire.mount(what, "/mnt/x") as mount: ...   # served by the running event loop
-    fusewire.run(what, "/mnt/x")                              # until it is unmounted, or Ctrl-C
+
+(`fusewire.run` is for programs that do nothing else: program.py.)
 
 Whichever way, the mount answers from the moment one has it. It ends when somebody unmounts it,
 here or with umount(8), or when its connection is aborted; then everything is put away.
@@ -19,9 +20,7 @@ import atexit
 import errno
 import logging
 import os
-import sys
 import weakref
-from collections.abc import Callable
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Final, Self
@@ -40,9 +39,8 @@ from fusewire.daemon.timeouts import Timeouts
 from fusewire.daemon.workers import in_a_thread, to_its_end
 from fusewire.mounting import MountError, MountOptions
 from fusewire.mounting.errors import cannot_unmount
-from fusewire.signals import Signals
 
-__all__ = ["Mount", "mount", "run"]
+__all__ = ["Mount", "as_filesystem", "mount"]
 
 logger = logging.getLogger("fusewire")
 
@@ -171,7 +169,8 @@ class Mount:
             Exception: with `strict`, the one that ended it.
         """
         if not isinstance(self.server, ThreadServer):
-            raise RuntimeError("wait() is for mounts that threads serve: await wait_async()")
+            instead = "await wait_async()" if self.server else "start it first, or enter it with `with`"
+            raise RuntimeError(f"wait() is for mounts that threads serve: {instead}")
         ended = self.server.wait(timeout)
         if ended:
             self._raise_failure()
@@ -184,7 +183,8 @@ class Mount:
             Exception: with `strict`, the one that ended it.
         """
         if not isinstance(self.server, AsyncServer):
-            raise RuntimeError("this mount is not served by an event loop: call wait()")
+            instead = "call wait()" if self.server else "enter it with `async with` first"
+            raise RuntimeError(f"wait_async() is for mounts that an event loop serves: {instead}")
         await self.server.ended.wait()
         self._raise_failure()
 
@@ -306,7 +306,7 @@ class Mount:
 
 def mount(
     what: Served,
-    mountpoint: str,
+    mountpoint: str | os.PathLike[str],
     options: str | MountOptions = "",
     *,
     threads: int | None = None,
@@ -317,6 +317,7 @@ def mount(
 
     Args:
         what: a `Filesystem`, a node, or a dict of names to nodes, bytes or dicts.
+        mountpoint: an existing directory; for a single file, an existing file.
         options: as after `-o`, such as 'ro,entry_timeout=5'; or `MountOptions`.
         threads: how many `def` methods may run at once; None: as many as the filesystem says.
         strict: end the mount on an exception that is no OSError, and raise it where it is waited for.
@@ -337,7 +338,7 @@ def mount(
         raise ValueError(f"threads={threads}: at least one must serve")
     if threads is not None and threads > 1 and not filesystem.blocking:
         raise ValueError(f"threads={threads}: {type(filesystem).__name__} never waits, so one thread serves it best")
-    return Mount(filesystem, mountpoint, parsed, threads or filesystem.threads, strict)
+    return Mount(filesystem, os.fspath(mountpoint), parsed, threads or filesystem.threads, strict)
 
 
 def as_filesystem(what: Served) -> Filesystem:
@@ -348,66 +349,12 @@ def as_filesystem(what: Served) -> Filesystem:
     """
     if isinstance(what, type) and issubclass(what, Filesystem):
         raise TypeError(f"{what.__name__} is a class: call it to make a filesystem")
+    if isinstance(what, str | os.PathLike):
+        raise TypeError(f"{what!r} is a path: for that directory say LocalDirectory(...) of fusewire.filesystems")
     if isinstance(what, Filesystem):
         refuse_misspelt(type(what))
         return what
     return NodeFilesystem(what)
-
-
-def run(
-    what: Served,
-    mountpoint: str,
-    options: str | MountOptions = "",
-    *,
-    threads: int | None = None,
-    strict: bool = False,
-    ready: Callable[[Mount], None] | None = None,
-    **more_options: Any,
-) -> None:
-    """Mount and serve, until it is unmounted or a signal comes. For the main thread of a program.
-
-    SIGINT, SIGTERM and SIGHUP unmount, unless they are ignored when it begins. A busy mount is
-    detached, and served until its last file is closed; a second signal aborts it. `ready` is
-    called once the mount answers; if it raises, the mount ends. The rest is as for `mount`.
-
-    Raises:
-        MountError: with a sentence that names the cause and the cure.
-        Exception: with `strict`, the one that ended it.
-    """
-    mounted = mount(what, mountpoint, options, threads=threads, strict=strict, **more_options)
-    with Signals() as signals, mounted:  # it is unmounted also when `ready` raises
-        assert isinstance(mounted.server, ThreadServer)
-        signals.tell_when(mounted.server.wait)
-        if ready is not None:
-            ready(mounted)
-        _serve_until_over(mounted, signals)
-
-
-def _serve_until_over(mounted: Mount, signals: Signals) -> None:
-    signalled = False
-    while signals.next() and not mounted.ended:
-        if signalled:
-            tell_aborting(mounted)
-            if not mounted.abort():
-                return
-        elif busy := mounted.leave():
-            tell_detached(mounted, busy)
-        signalled = True
-
-
-def tell_detached(mounted: Mount, busy: MountError) -> None:
-    """Tell the person who sent a signal why it is not over yet."""
-    print(f"fusewire: {busy}", file=sys.stderr)
-    print(
-        f"fusewire: {mounted.mountpoint} is detached, and served until its last file is closed;"
-        " signal again to abort it",
-        file=sys.stderr,
-    )
-
-
-def tell_aborting(mounted: Mount) -> None:
-    """Tell the person who sent a second one what becomes of those who have a file open."""
-    print(f"fusewire: aborting {mounted.mountpoint}", file=sys.stderr)
 
 
 @atexit.register

@@ -26,6 +26,13 @@ END: Final = 0  # the number of no signal
 _heard: set[Signals] = set()  # those whose `with` is entered: one, or none
 
 
+class _Forking(threading.local):
+    mask: set[Any] | None = None  # what was blocked before
+
+
+_forking = _Forking()
+
+
 class Signals:
     """SIGINT, SIGTERM and SIGHUP, in a `with` of the main thread; and one more thing to wait for, an end."""
 
@@ -73,10 +80,25 @@ class Signals:
         return number
 
 
-def _give_back_in_child() -> None:
+# --- around a fork: until the child has its handlers back, it would write into the pipe that it shares with us
+
+
+def _block() -> None:
+    if _heard:
+        _forking.mask = signal.pthread_sigmask(signal.SIG_BLOCK, HEEDED)
+
+
+def _unblock() -> None:
+    mask, _forking.mask = _forking.mask, None
+    if mask is not None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def _in_child() -> None:
     for signals in _heard:
         signals.give_back()
     _heard.clear()
+    _unblock()
 
 
-os.register_at_fork(after_in_child=_give_back_in_child)
+os.register_at_fork(before=_block, after_in_parent=_unblock, after_in_child=_in_child)

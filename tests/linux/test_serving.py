@@ -597,22 +597,27 @@ def test_a_method_that_would_not_end_is_named_and_left_to_itself(
 
 
 PROGRAM = """
-import sys, fusewire
-fusewire.run({"a": b"x"}, sys.argv[1], ready=lambda mount: print("ready", flush=True))
+import asyncio, sys, fusewire
+def ready(mount): print("ready", flush=True)
+{how}
 print("over", flush=True)
 """
+ON_THREADS = 'fusewire.run({"a": b"x"}, sys.argv[1], ready=ready)'
+IN_A_LOOP = 'asyncio.run(fusewire.run_async({"a": b"x"}, sys.argv[1], ready=ready))'
+either_way = pytest.mark.parametrize("how", [ON_THREADS, IN_A_LOOP], ids=["threads", "asyncio"])
 
 
-def started_program(mountpoint: Path) -> subprocess.Popen[str]:
-    process = client(sys.executable, "-c", PROGRAM, str(mountpoint))
+def started_program(mountpoint: Path, how: str = ON_THREADS) -> subprocess.Popen[str]:
+    process = client(sys.executable, "-c", PROGRAM.replace("{how}", how), str(mountpoint))
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
     return process
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_unmounts(mountpoint: Path, number: int) -> None:
-    process = started_program(mountpoint)
+@either_way
+def test_a_signal_unmounts(mountpoint: Path, how: str, number: int) -> None:
+    process = started_program(mountpoint, how)
     process.send_signal(number)
     assert finish(process) == ("over\n", "")
     assert process.returncode == 0
@@ -639,14 +644,16 @@ def test_a_signal_that_is_an_exception_leaves_the_with(mountpoint: Path, number:
     assert os.listdir(mountpoint) == []
 
 
-def test_umount_ends_the_program(mountpoint: Path) -> None:
-    process = started_program(mountpoint)
+@either_way
+def test_umount_ends_the_program(mountpoint: Path, how: str) -> None:
+    process = started_program(mountpoint, how)
     subprocess.run(["umount", str(mountpoint)], check=True)
     assert finish(process)[0] == "over\n"
 
 
-def test_a_signal_detaches_a_busy_mount_and_serves_until_it_is_closed(mountpoint: Path) -> None:
-    process = started_program(mountpoint)
+@either_way
+def test_a_signal_detaches_a_busy_mount_and_serves_until_it_is_closed(mountpoint: Path, how: str) -> None:
+    process = started_program(mountpoint, how)
     fd = os.open(mountpoint / "a", os.O_RDONLY)
     process.send_signal(signal.SIGTERM)
     assert process.stderr is not None
@@ -659,8 +666,9 @@ def test_a_signal_detaches_a_busy_mount_and_serves_until_it_is_closed(mountpoint
     assert process.returncode == 0
 
 
-def test_a_second_signal_aborts(mountpoint: Path) -> None:
-    process = started_program(mountpoint)
+@either_way
+def test_a_second_signal_aborts(mountpoint: Path, how: str) -> None:
+    process = started_program(mountpoint, how)
     fd = os.open(mountpoint / "a", os.O_RDONLY)
     process.send_signal(signal.SIGTERM)
     assert process.stderr is not None

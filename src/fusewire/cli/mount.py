@@ -7,7 +7,6 @@ import asyncio
 import logging
 import os
 import shlex
-import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -113,7 +112,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def serve(arguments: argparse.Namespace, ready: Callable[[], None]) -> int:
     """Mount, call `ready` once it answers, and return when it is over."""
-    import fusewire
+    from fusewire import program
 
     log_to(arguments.log, arguments.verbose)
     mount = prepared(arguments)
@@ -124,10 +123,9 @@ def serve(arguments: argparse.Namespace, ready: Callable[[], None]) -> int:
 
     with telling_failures(arguments):
         if arguments.asyncio:
-            asyncio.run(serve_in_loop(mount, told))
+            asyncio.run(program.serve_async(mount, told))
         else:
-            what, where, options, threads = mount.filesystem, mount.mountpoint, mount.options, mount.threads
-            fusewire.run(what, where, options, threads=threads, strict=mount.strict, ready=told)
+            program.serve(mount, told)
     return 0
 
 
@@ -229,31 +227,3 @@ def say_mounted(arguments: argparse.Namespace, mount: Mount) -> None:
     how = f"{stop} unmounts" if arguments.background else f"Ctrl-C or {stop} unmounts"
     with suppress(OSError):  # nobody reads it: no reason not to serve
         print(f"fusewire: {arguments.source} is mounted on {mount.mountpoint}; {how}.", file=sys.stderr, flush=True)
-
-
-async def serve_in_loop(mount: Mount, ready: Callable[[Mount], None]) -> None:
-    """Serve until it is unmounted or a signal comes: what `fusewire.run` does, in an event loop."""
-    loop, signals = asyncio.get_running_loop(), asyncio.Queue[int]()
-    async with mount:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            loop.add_signal_handler(number, signals.put_nowait, number)
-        ready(mount)
-        heeding, ending = asyncio.create_task(heed(signals, mount)), asyncio.create_task(mount.wait_async())
-        await asyncio.wait({heeding, ending}, return_when=asyncio.FIRST_COMPLETED)
-        heeding.cancel()
-        if ending.done():
-            ending.result()
-        ending.cancel()
-
-
-async def heed(signals: asyncio.Queue[int], mount: Mount) -> None:
-    """Unmount at the first signal, or detach what is busy; abort at the second, and return."""
-    from fusewire.mounted import tell_aborting, tell_detached
-
-    await signals.get()
-    busy = await asyncio.to_thread(mount.leave)
-    if busy is not None:
-        tell_detached(mount, busy)
-    await signals.get()
-    tell_aborting(mount)
-    await asyncio.to_thread(mount.abort)

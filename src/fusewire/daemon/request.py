@@ -132,4 +132,7 @@ def current_request() -> Request:
     Raises:
         LookupError: outside a filesystem's method.
     """
-    return current.get()
+    try:
+        return current.get()
+    except LookupError:
+        raise LookupError("no request is being carried out here: ask within a method of a filesystem") from None

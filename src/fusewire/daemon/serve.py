@@ -39,6 +39,7 @@ from fusewire.daemon.device import Device
 from fusewire.daemon.session import Buffers, Call, Session
 from fusewire.daemon.workers import LoopThread, Workers, in_a_thread
 from fusewire.errors import ProtocolError, os_error
+from fusewire.wire import InHeader, encode_error
 
 __all__ = ["AsyncServer", "ThreadServer"]
 
@@ -73,6 +74,8 @@ class Server:
         except ProtocolError as error:
             logger.error("a message that cannot be read is passed over: %s", error)
             return None
+        except MemoryError:
+            return (encode_error(InHeader.unpack_from(message).unique, errno.ENOMEM),)
 
     def run(self, call: Call, device: Device) -> Coroutine[Any, Any, Any] | None:
         """Run a method and answer; return the coroutine that it returned, if that is still to be awaited."""
