@@ -33,7 +33,8 @@ from fusewire.daemon.logged import LoggedSession, requests_are_logged
 from fusewire.daemon.negotiation import Limits
 from fusewire.daemon.node_filesystem import NodeFilesystem
 from fusewire.daemon.nodes import Branch
-from fusewire.daemon.serve import AsyncServer, ThreadServer
+from fusewire.daemon.serve import ThreadServer
+from fusewire.daemon.serve_async import AsyncServer
 from fusewire.daemon.session import Session
 from fusewire.daemon.timeouts import Timeouts
 from fusewire.daemon.workers import in_a_thread, to_its_end

@@ -10,8 +10,10 @@ file is closed, however long that takes; a second signal aborts it.
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -27,7 +29,7 @@ Ready = Callable[[Mount], None]
 
 def run(
     what: Served,
-    mountpoint: str,
+    mountpoint: str | os.PathLike[str],
     options: str | MountOptions = "",
     *,
     threads: int | None = None,
@@ -42,6 +44,7 @@ def run(
 
     Raises:
         MountError: with a sentence that names the cause and the cure.
+        RuntimeError: on another thread.
         Exception: with `strict`, the one that ended it.
     """
     serve(mount(what, mountpoint, options, threads=threads, strict=strict, **more_options), ready)
@@ -49,7 +52,7 @@ def run(
 
 async def run_async(
     what: Served,
-    mountpoint: str,
+    mountpoint: str | os.PathLike[str],
     options: str | MountOptions = "",
     *,
     threads: int | None = None,
@@ -68,12 +71,18 @@ async def run_async(
 
 def serve(mounted: Mount, ready: Ready | None = None) -> None:
     """Enter a mount that is ready to be, and serve it on threads to its end. Raises as `run`."""
+    _refuse_other_threads()
     with Signals() as signals, mounted:  # it is unmounted also when `ready` raises
         assert isinstance(mounted.server, ThreadServer)
         signals.tell_when(mounted.server.wait)
         if ready is not None:
             ready(mounted)
         _heed(signals, mounted)
+
+
+def _refuse_other_threads() -> None:
+    if threading.current_thread() is not threading.main_thread():
+        raise RuntimeError("only the main thread can heed signals: elsewhere say `with fusewire.mount(...)`")
 
 
 def _heed(signals: Signals, mounted: Mount) -> None:
@@ -91,6 +100,7 @@ def _heed(signals: Signals, mounted: Mount) -> None:
 
 async def serve_async(mounted: Mount, ready: Ready | None = None) -> None:
     """Enter a mount that is ready to be, and serve it in this loop to its end. Raises as `run`."""
+    _refuse_other_threads()
     loop, signals = asyncio.get_running_loop(), asyncio.Queue[int]()
     heeded = [number for number in HEEDED if signal.getsignal(number) not in (signal.SIG_IGN, None)]
     async with mounted:

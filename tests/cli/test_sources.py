@@ -234,9 +234,10 @@ def test_a_program_without_a_guard_is_explained(write: Write) -> None:
     assert 'under `if __name__ == "__main__":`' in str(complaint("program.py:root"))
 
 
+@pytest.mark.parametrize("run", ["run(root, '/no/such')", "run_async(root, '/no/such')"])
 @pytest.mark.parametrize("source", ["program.py:root", "program:root"])
-def test_a_program_that_would_mount_something_else_is_explained(write: Write, source: str) -> None:
-    write("program.py", "import fusewire\nroot = {}\nfusewire.run(root, '/no/such/mountpoint')\n")
+def test_a_program_that_would_mount_something_else_is_explained(write: Write, source: str, run: str) -> None:
+    write("program.py", f"import fusewire\nroot = {{}}\nfusewire.{run}\n")
     ours = fusewire.run
     error = complaint(source)
     assert "mounts something itself when it is imported" in str(error)

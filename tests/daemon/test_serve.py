@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from fusewire.daemon import Attributes, Filesystem, Request, Session
 from fusewire.daemon.device import Device
-from fusewire.daemon.serve import AsyncServer, ThreadServer
+from fusewire.daemon.serve import ThreadServer
+from fusewire.daemon.serve_async import AsyncServer
 from fusewire.wire import OPERATIONS, GetattrIn, InHeader, InitIn, OutHeader, decode_reply, encode_request
 
 INIT = encode_request("INIT", unique=2, body=InitIn(major=7, minor=45))

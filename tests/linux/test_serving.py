@@ -49,7 +49,7 @@ def finish(process: subprocess.Popen[str], timeout: float = 20) -> tuple[str, st
 
 
 def test_the_mount_answers_once_one_has_it(mountpoint: Path) -> None:
-    with fusewire.mount({"hello": Hello(), "notes.txt": b"hi"}, str(mountpoint)) as mount:
+    with fusewire.mount({"hello": Hello(), "notes.txt": b"hi"}, mountpoint) as mount:
         assert sorted(os.listdir(mountpoint)) == ["hello", "notes.txt"]
         assert (mountpoint / "hello").read_bytes() == b"hello\n"
         assert (mountpoint / "notes.txt").read_bytes() == b"hi"
@@ -155,6 +155,23 @@ def test_what_cannot_be_served_is_refused_before_it_is_mounted(mountpoint: Path)
         fusewire.mount(Misspelt(), str(mountpoint))
     with pytest.raises(TypeError, match="call it to make"):
         fusewire.mount(Filesystem, str(mountpoint))  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"is a path: for that directory say LocalDirectory\(\.\.\.\)"):
+        fusewire.mount(mountpoint, {})  # type: ignore[arg-type]
+
+
+def test_what_is_not_mounted_yet_cannot_be_waited_for(mountpoint: Path) -> None:
+    mount = fusewire.mount({}, mountpoint)
+    with pytest.raises(RuntimeError, match="start it first"):
+        mount.wait()
+    with pytest.raises(RuntimeError, match="enter it with `async with` first"):
+        asyncio.run(mount.wait_async())
+
+
+def test_run_is_for_the_main_thread(mountpoint: Path) -> None:
+    with ThreadPoolExecutor(1) as thread:
+        for run in (fusewire.run, lambda *given: asyncio.run(fusewire.run_async(*given))):
+            with pytest.raises(RuntimeError, match="only the main thread can heed signals"):
+                thread.submit(run, {}, mountpoint).result()
 
 
 def test_a_forked_child_does_not_keep_the_mount_alive(mountpoint: Path) -> None:

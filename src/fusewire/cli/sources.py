@@ -208,13 +208,13 @@ def importing(where: str) -> Iterator[None]:
             'under `if __name__ == "__main__":`, or leave it out.'
         )
 
-    ours = fusewire.run
-    vars(fusewire)["run"] = refused
+    ours = {"run": fusewire.run, "run_async": fusewire.run_async}
+    vars(fusewire).update(dict.fromkeys(ours, refused))
     try:
         with users_code(f"'{where}' cannot be imported"):
             yield
     finally:
-        vars(fusewire)["run"] = ours
+        vars(fusewire).update(ours)
 
 
 def attribute(holder: Any, name: str, where: str) -> Any:
