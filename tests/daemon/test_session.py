@@ -477,7 +477,7 @@ def test_the_current_request_is_known_below_a_method() -> None:
             return NOBODY
 
     assert Conversation(Asks()).ask("GETATTR", nodeid=1, body=GetattrIn()).error == 0
-    with pytest.raises(LookupError):
+    with pytest.raises(LookupError, match="no request is being carried out here"):
         current_request()
 
 

@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import threading
+import tracemalloc  # noqa: F401 - pytest imports it to complain, when there may be no descriptor left
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -296,6 +297,8 @@ def mounts_on_with_a_descriptor(path: Path) -> list[object]:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
+@pytest.mark.filterwarnings("ignore:unclosed event loop")  # asyncio's own, half made when descriptors ran out
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_coroutine_for_which_there_is_no_loop_is_an_error_of_its_caller(mountpoint: Path) -> None:
     class Sleeps(File):
         size = 1
