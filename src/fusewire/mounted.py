@@ -45,6 +45,7 @@ __all__ = ["Mount", "as_filesystem", "mount"]
 
 logger = logging.getLogger("fusewire")
 
+SLICE: Final = 0.5  # seconds that `wait` sleeps at most, before it looks for signals
 LINGER: Final = 5.0  # seconds that a busy mount is served after its `with` is left
 Served = Filesystem | Branch
 _open_mounts: weakref.WeakSet[Mount] = weakref.WeakSet()  # to be detached when the interpreter ends
@@ -172,10 +173,13 @@ class Mount:
         if not isinstance(self.server, ThreadServer):
             instead = "await wait_async()" if self.server else "start it first, or enter it with `with`"
             raise RuntimeError(f"wait() is for mounts that threads serve: {instead}")
-        ended = self.server.wait(timeout)
-        if ended:
-            self._raise_failure()
-        return ended
+        if timeout is None:
+            while not self.server.wait(SLICE):
+                pass  # Python runs its signal handlers here: one that comes just before we sleep does not wake us
+        elif not self.server.wait(timeout):
+            return False
+        self._raise_failure()
+        return True
 
     async def wait_async(self) -> None:
         """Wait until the mount has ended.

@@ -510,6 +510,7 @@ def test_what_ends_a_forked_child_is_not_for_its_parent(mountpoint: Path) -> Non
 
 def test_a_signal_that_was_ignored_stays_ignored(mountpoint: Path) -> None:
     process = running(mountpoint, "nohup")
+    assert tell(process, "print(signal.getsignal(signal.SIGHUP).name, flush=True)") == "SIG_IGN\n"
     process.send_signal(signal.SIGHUP)
     assert tell(process, "print(os.listdir(sys.argv[1]), flush=True)") == "['a']\n"
     process.send_signal(signal.SIGTERM)

@@ -55,6 +55,15 @@ class OddCoroutine(File):
     """A file whose attributes cannot be had: for EINTR, upon which Python would read again."""
 
     async def getattr(self) -> Attributes:
+        fusewire.current_request().interrupt()  # as the engine does when the caller is sent a signal
+        await asyncio.sleep(60)
+        raise AssertionError("nobody cancelled it")
+
+
+class OddCancellation(File):
+    """The same without a signal."""
+
+    async def getattr(self) -> Attributes:
         raise asyncio.CancelledError
 
 
@@ -96,6 +105,11 @@ def is_interrupted(mountpoint: Path) -> str:
     with fusewire.mount({"coroutine": OddCoroutine(), "function": OddFunction()}, str(mountpoint)):
         assert gets((mountpoint / "function").stat) == "EINTR"
         return gets((mountpoint / "coroutine").stat)
+
+
+def is_cancelled_by_nobody(mountpoint: Path) -> str:
+    with fusewire.mount({"file": OddCancellation()}, str(mountpoint)):
+        return gets((mountpoint / "file").stat)
 
 
 # --- from the engine
@@ -236,7 +250,8 @@ CHECKS: Final[dict[str, Callable[[Path], str]]] = {
     "raises any other exception": raises_anything,
     "raises an `OSError` whose errno Linux does not take (over 511)": raises_what_linux_does_not_take,
     "returns what does not fit: a `read` longer than was asked for, a wrong type": returns_a_misfit,
-    "raises `InterruptedError`, or is cancelled": is_interrupted,
+    "raises `InterruptedError`, or is cancelled by an interrupt": is_interrupted,
+    "raises `CancelledError` though nobody has interrupted it": is_cancelled_by_nobody,
     "a name longer than 255 bytes": has_a_long_name,
     "an ioctl that nobody knows": has_an_unknown_ioctl,
     "to write a node that has no `write`": writes_what_cannot_be_written,

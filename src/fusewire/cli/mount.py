@@ -151,7 +151,7 @@ def prepared(arguments: argparse.Namespace) -> Mount:
 @contextmanager
 def telling_failures(arguments: argparse.Namespace) -> Iterator[None]:
     """Tell of an exception in the filesystem's own code: its `init` raised, or a method of it and --strict."""
-    from fusewire.cli.sources import is_users, own_traceback
+    from fusewire.cli.users_code import is_users, own_traceback
 
     try:
         yield

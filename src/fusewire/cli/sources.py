@@ -7,8 +7,7 @@
 
 An existing path wins over everything but `memory:`; write ./a:b for a path that looks like a
 module. NAME is a filesystem, a node, a dict of names to nodes, or a class or function which is
-called without arguments to make one. What goes wrong in the user's own code is shown with the
-traceback of that code alone: our frames and importlib's say nothing about the mistake.
+called without arguments to make one.
 """
 
 from __future__ import annotations
@@ -23,7 +22,6 @@ import re
 import shlex
 import stat
 import sys
-import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,8 +31,9 @@ from urllib.parse import parse_qsl
 
 import fusewire
 from fusewire.cli.report import CommandError
+from fusewire.cli.users_code import users_code
 
-__all__ = ["HELP", "Source", "is_users", "named", "own_traceback", "resolve"]
+__all__ = ["HELP", "Source", "named", "resolve"]
 
 Source: TypeAlias = Any  # a Filesystem, a node or a dict: what `fusewire.mount` takes
 
@@ -44,12 +43,6 @@ PYTHON: Final = re.compile(r"(?P<where>.+\.py|[^\W\d]\w*(?:\.[^\W\d]\w*)*):(?P<n
 SIZE: Final = re.compile(r"(\d+)([KMGTP]?)", re.IGNORECASE)
 FACTORS: Final[dict[str, int]] = {"": 1, **{letter: 1024 ** (power + 1) for power, letter in enumerate("KMGTP")}}
 LONGEST_NAME: Final = 4000  # bytes; mount(2) copies a page
-STDLIB: Final = os.path.dirname(os.__file__)
-CALLERS: Final = (
-    os.path.dirname(os.path.abspath(fusewire.__file__)) + os.sep,
-    "<frozen importlib",
-    *(os.path.join(STDLIB, name) for name in ("importlib", "asyncio", "concurrent", "threading.py")),
-)
 
 
 def resolve(source: str) -> Source:
@@ -289,47 +282,3 @@ def needed(maker: Callable[..., Any]) -> list[str]:
 def kind(value: object) -> str:
     """What `value` is, in words."""
     return "None" if value is None else f"a value of type {type(value).__name__}"
-
-
-GUARD: Final = 'Put what it does as a program under `if __name__ == "__main__":`.'
-
-
-@contextmanager
-def users_code(failure: str, exits: str = "") -> Iterator[None]:
-    """Run code that is not ours; what it raises becomes a CommandError with the traceback of it alone.
-
-    `exits` is what to say of a SystemExit without a text.
-    """
-    try:
-        yield
-    except CommandError:
-        raise
-    except SystemExit as error:
-        if isinstance(error.code, str):  # sys.exit("what is wrong"): a sentence already
-            raise CommandError(error.code) from error
-        raise CommandError(exits or f"{failure}: it exits. {GUARD}") from error
-    except Exception as error:
-        raise CommandError(f"{failure}.", detail=own_traceback(error)) from error
-
-
-def own_traceback(error: Exception) -> str:
-    """Format `error` without the frames of those who called the user's code: this package, importlib, asyncio."""
-    report = traceback.TracebackException.from_exception(error)
-    part: traceback.TracebackException | None = report
-    while part is not None:
-        part.stack = traceback.StackSummary.from_list([frame for frame in part.stack if not hidden(frame.filename)])
-        part = part.__cause__ or (None if part.__suppress_context__ else part.__context__)
-    return "".join(report.format())
-
-
-def hidden(filename: str) -> bool:
-    return filename.startswith(CALLERS)
-
-
-def is_users(error: Exception) -> bool:
-    """Was this raised by code that is neither ours nor Python's, or by what such code has called?"""
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        is_pythons = frame.filename.startswith(("<frozen", STDLIB)) and "site-packages" not in frame.filename
-        if not is_pythons:
-            return not hidden(frame.filename)
-    return False
