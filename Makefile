@@ -16,17 +16,20 @@ CHECKED := $(wildcard src tests docs examples benchmarks fuzz torture)
 USABLE := $(shell test -x $(IN_VENV) && $(IN_VENV) -c \
   'import pip, os; print(open("$(VENV)/installed-from").read() == os.getcwd())' 2> /dev/null)
 
-.PHONY: help demo test lint types format torture bench fuzz clean distclean renew
+.PHONY: help demo test stress lint types format torture bench fuzz clean distclean renew
 
 help:
 	@sed -n 's/^#   //p' Makefile
-	@echo 'also: make lint types format torture bench fuzz clean distclean'
+	@echo 'also: make stress lint types format torture bench fuzz clean distclean'
 
 demo: $(VENV)/cli
 	@$(IN_VENV) -m fusewire demo $(ARGS)
 
 test: $(VENV)/dev
 	@$(IN_VENV) -m pytest $(ARGS)
+
+stress: $(VENV)/dev
+	@$(IN_VENV) -m pytest -m stress $(ARGS)
 
 lint: $(VENV)/dev
 	@$(IN_VENV) -m ruff check $(CHECKED)

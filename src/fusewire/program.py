@@ -11,16 +11,16 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import sys
 import threading
 from collections.abc import Callable
 from typing import Any
 
 from fusewire.daemon.serve import ThreadServer
+from fusewire.daemon.workers import in_a_thread
 from fusewire.mounted import Mount, Served, mount
 from fusewire.mounting import MountError, MountOptions
-from fusewire.signals import HEEDED, Signals
+from fusewire.signals import LoopSignals, Signals
 
 __all__ = ["run", "run_async", "serve", "serve_async"]
 
@@ -101,21 +101,14 @@ def _heed(signals: Signals, mounted: Mount) -> None:
 async def serve_async(mounted: Mount, ready: Ready | None = None) -> None:
     """Enter a mount that is ready to be, and serve it in this loop to its end. Raises as `run`."""
     _refuse_other_threads()
-    loop, signals = asyncio.get_running_loop(), asyncio.Queue[int]()
-    heeded = [number for number in HEEDED if signal.getsignal(number) not in (signal.SIG_IGN, None)]
-    async with mounted:
-        for number in heeded:
-            loop.add_signal_handler(number, signals.put_nowait, number)
-        try:
+    with LoopSignals() as signals:
+        async with mounted:  # it is unmounted also when `ready` raises
             if ready is not None:
                 ready(mounted)
             await _until_over(signals, mounted)
-        finally:
-            for number in heeded:
-                loop.remove_signal_handler(number)
 
 
-async def _until_over(signals: asyncio.Queue[int], mounted: Mount) -> None:
+async def _until_over(signals: LoopSignals, mounted: Mount) -> None:
     heeding, ending = asyncio.create_task(_heed_async(signals, mounted)), asyncio.create_task(mounted.wait_async())
     await asyncio.wait({heeding, ending}, return_when=asyncio.FIRST_COMPLETED)
     heeding.cancel()
@@ -124,15 +117,15 @@ async def _until_over(signals: asyncio.Queue[int], mounted: Mount) -> None:
     ending.cancel()
 
 
-async def _heed_async(signals: asyncio.Queue[int], mounted: Mount) -> None:
+async def _heed_async(signals: LoopSignals, mounted: Mount) -> None:
     """Unmount at the first signal, or detach what is busy; abort at the second, and return."""
-    await signals.get()
-    busy = await asyncio.to_thread(mounted.leave)
+    await signals.next()
+    busy = await in_a_thread(mounted.leave)
     if busy is not None:
         _tell_detached(mounted, busy)
-    await signals.get()
+    await signals.next()
     _tell_aborting(mounted)
-    await asyncio.to_thread(mounted.abort)
+    await in_a_thread(mounted.abort)
 
 
 def _tell_detached(mounted: Mount, busy: MountError) -> None:

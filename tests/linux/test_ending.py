@@ -356,8 +356,8 @@ def test_an_async_with_that_is_cancelled_while_it_waits_aborts(mountpoint: Path)
 
 HANGS = """
 import asyncio, subprocess, sys, threading, fusewire
-import fusewire.daemon.serve, fusewire.mounted
-fusewire.mounted.LINGER = fusewire.daemon.serve.GRACE = 0.1
+import fusewire.daemon.serve_async, fusewire.mounted
+fusewire.mounted.LINGER = fusewire.daemon.serve_async.GRACE = 0.1
 
 class Hangs(fusewire.File):
     size = 1
@@ -456,21 +456,50 @@ def test_a_mount_whose_ready_raises_ends(mountpoint: Path) -> None:
 
 
 RUNS = """
-import os, signal, sys, threading, fusewire
+import asyncio, os, signal, sys, threading, fusewire, fusewire.daemon
+
 def obey():
     for line in sys.stdin:
         exec(line)
+
 def ready(mount):
     threading.Thread(target=obey, daemon=True).start()
     print("ready", flush=True)
-fusewire.run({"a": b"a"}, sys.argv[1], ready=ready)
+
+class Filesystem(fusewire.daemon.NodeFilesystem):
+    def init(self):
+        super().init()
+        for number in sys.argv[3:]:
+            os.kill(os.getpid(), int(number))
+
+shell, mountpoint = sys.argv[1:3]
+filesystem = Filesystem({"a": b"a"})
+if shell == "threads":
+    fusewire.run(filesystem, mountpoint, ready=ready)
+else:
+    asyncio.run(fusewire.run_async(filesystem, mountpoint, ready=ready))
 print("over", flush=True)
 """
+SHELLS = ["threads", "asyncio"]
 
 
-def running(mountpoint: Path, *prefix: str) -> subprocess.Popen[str]:
-    """Start a program that is in `run`, and executes in another thread what it is told, line by line."""
-    process = client(*prefix, sys.executable, "-W", "ignore", "-c", RUNS, mountpoint, stdin=subprocess.PIPE)
+def running(shell: str, mountpoint: Path, *signals: int, prefix: str = "env") -> subprocess.Popen[str]:
+    """Start a program that is in `run`, and executes in another thread what it is told, line by line.
+
+    `signals` are those that come to it while it mounts.
+    """
+    command: list[str | Path] = [
+        prefix,
+        sys.executable,
+        "-W",
+        "ignore",
+        "-c",
+        RUNS,
+        shell,
+        mountpoint,
+        *map(str, signals),
+    ]
+    process = client(*command, stdin=subprocess.PIPE)
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
     return process
@@ -485,9 +514,10 @@ def tell(process: subprocess.Popen[str], line: str) -> str:
     return process.stdout.readline()
 
 
-def test_a_signal_that_another_thread_gets_is_heard(mountpoint: Path) -> None:
+@pytest.mark.parametrize("shell", SHELLS)
+def test_a_signal_that_another_thread_gets_is_heard(mountpoint: Path, shell: str) -> None:
     """Linux gives it to any thread; Python's handler runs in the main one, whenever that wakes."""
-    process = running(mountpoint)
+    process = running(shell, mountpoint)
     wait_until_it_sleeps(process.pid)
     assert tell(process, "signal.pthread_kill(threading.get_ident(), signal.SIGTERM)") == "over\n"
     finish(process)
@@ -499,35 +529,30 @@ def wait_until_it_sleeps(pid: int) -> None:
         os.sched_yield()
 
 
-def test_what_ends_a_forked_child_is_not_for_its_parent(mountpoint: Path) -> None:
-    process = running(mountpoint)
+@pytest.mark.parametrize("shell", SHELLS)
+def test_what_ends_a_forked_child_is_not_for_its_parent(mountpoint: Path, shell: str) -> None:
+    process = running(shell, mountpoint)
     fork_one = "child = os.fork() or (signal.pause(), os._exit(3)); os.kill(child, signal.SIGTERM); "
     assert tell(process, fork_one + "print(os.waitpid(child, 0)[1], flush=True)") == f"{signal.SIGTERM.value}\n"
-    assert tell(process, "print(os.listdir(sys.argv[1]), flush=True)") == "['a']\n"
+    assert tell(process, "print(os.listdir(mountpoint), flush=True)") == "['a']\n"
     process.send_signal(signal.SIGTERM)
     assert finish(process)[0] == "over\n"
 
 
-def test_a_signal_that_was_ignored_stays_ignored(mountpoint: Path) -> None:
-    process = running(mountpoint, "nohup")
+@pytest.mark.parametrize("shell", SHELLS)
+def test_a_signal_that_was_ignored_stays_ignored(mountpoint: Path, shell: str) -> None:
+    process = running(shell, mountpoint, prefix="nohup")
     assert tell(process, "print(signal.getsignal(signal.SIGHUP).name, flush=True)") == "SIG_IGN\n"
     process.send_signal(signal.SIGHUP)
-    assert tell(process, "print(os.listdir(sys.argv[1]), flush=True)") == "['a']\n"
+    assert tell(process, "print(os.listdir(mountpoint), flush=True)") == "['a']\n"
     process.send_signal(signal.SIGTERM)
     assert finish(process)[0] == "over\n"
 
 
-def test_signals_that_come_during_init_end_it_then(mountpoint: Path) -> None:
-    program = """
-import os, signal, sys, fusewire
-class Signalled(fusewire.Filesystem):
-    def init(self):
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGINT):
-            os.kill(os.getpid(), number)
-fusewire.run(Signalled(), sys.argv[1])
-print("over", flush=True)
-"""
-    process = python(program, mountpoint)
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize("signals", [[signal.SIGTERM], [signal.SIGINT, signal.SIGTERM, signal.SIGINT]])
+def test_signals_that_come_while_it_mounts_end_it_then(mountpoint: Path, shell: str, signals: list[int]) -> None:
+    process = running(shell, mountpoint, *signals)
     assert finish(process)[0] == "over\n"
     assert process.returncode == 0
     assert not mounts_on(mountpoint)

@@ -1,4 +1,4 @@
-"""Many clients, many signals, many mounts: nothing is lost, nothing is left. torture/engine.py does it for longer."""
+"""Many clients, many signals, many mounts: nothing is lost, nothing is left. Run by `make stress`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import random
 import subprocess
 import threading
 import weakref
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -25,6 +25,8 @@ from clients import finish, mounts_on, python
 from fusewire import Directory, File, Handle, Mount, current_request
 from fusewire.daemon import NodeFilesystem, Tree
 from kernel_mounts import abort
+
+pytestmark = pytest.mark.stress
 
 SHELLS = ["threads", "asyncio"]
 DISCONNECTED = (errno.ECONNABORTED, errno.ENOTCONN, errno.EIO)  # the last where a page was read
@@ -57,6 +59,7 @@ def hit(*_): raise Hit
 signal.signal(signal.SIGALRM, hit)
 counts = {"answered": 0, "interrupted": 0}
 fd = os.open(path, os.O_RDWR)
+print("begun", flush=True)
 for _ in range(times):
     try:
         signal.setitimer(signal.ITIMER_REAL, random.random() * 0.004 + 1e-6)
@@ -64,10 +67,11 @@ for _ in range(times):
             assert os.pread(fd, 100, 0) == b"content"
         else:
             assert os.pwrite(fd, b"x" * 4000, 0) == 4000
-        counts["answered"] += 1
         signal.setitimer(signal.ITIMER_REAL, 0)
     except Hit:
         counts["interrupted"] += 1
+    else:
+        counts["answered"] += 1
 signal.signal(signal.SIGALRM, signal.SIG_IGN)
 print(json.dumps(counts))
 """
@@ -102,7 +106,7 @@ class Slow(File):
         self.wait = wait
 
     def read(self, offset: int, size: int) -> Any:
-        return self.do(lambda: b"content")
+        return self.do(lambda: b"content"[offset : offset + size])
 
     def write(self, offset: int, data: memoryview) -> Any:
         before = bytes(data)
@@ -126,20 +130,29 @@ def test_a_storm_of_interrupts_loses_nothing(
     counts = {"answered": 0, "interrupted": 0}
 
     def use(mount: Mount) -> None:
-        killed, *clients = [python(HIT, mountpoint / "a", "60", str(seed)) for seed in range(4)]
+        killed, *clients = begun(python(HIT, mountpoint / "a", "60", str(seed)) for seed in range(4))
+        killed.kill()
+        finish(killed)
         for process in clients:
             out, complaint = finish(process)
             assert not complaint
             for what, count in json.loads(out).items():
                 counts[what] += count
-        killed.kill()
-        finish(killed)
 
     mount = serve(shell, {"a": Slow(wait)}, mountpoint, use, threads=threads)
     assert sum(counts.values()) == 180
     assert counts["interrupted"]
     assert mount.session is not None
     assert not mount.session.calls
+
+
+def begun(clients: Iterable[subprocess.Popen[str]]) -> list[subprocess.Popen[str]]:
+    """Return clients that say so once they have."""
+    started = list(clients)
+    for process in started:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begun\n"
+    return started
 
 
 # --- ends under load
@@ -194,12 +207,9 @@ def test_a_mount_ends_under_load(mountpoint: Path, monkeypatch: pytest.MonkeyPat
     clients = list[subprocess.Popen[str]]()
 
     def use(mount: Mount) -> None:
-        clients.extend(python(LOAD, mountpoint, str(seed)) for seed in range(3))
-        for process in clients:
-            assert process.stdout is not None
-            assert process.stdout.readline() == "begun\n"
-        while mount.requests < 500:
-            os.sched_yield()
+        clients.extend(begun(python(LOAD, mountpoint, str(seed)) for seed in range(3)))
+        while mount.requests < 500 and all(process.poll() is None for process in clients):
+            threading.Event().wait(0.005)
         ENDS[how](mount)
 
     serve(shell, {"slow": Slow(be_cancelled), "big": Big()}, mountpoint, use, threads=4)
@@ -233,9 +243,11 @@ def change():
         case 7: os.truncate(name(), 0)
 for _ in range(times):
     try:
-        signal.setitimer(signal.ITIMER_REAL, random.choice([0, 0, random.random() * 0.003 + 1e-6]))
-        change()
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        try:
+            signal.setitimer(signal.ITIMER_REAL, random.choice([0, 0, random.random() * 0.003 + 1e-6]))
+            change()
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
     except (Hit, FileNotFoundError, FileExistsError, InterruptedError):
         pass
 signal.signal(signal.SIGALRM, signal.SIG_IGN)
@@ -318,9 +330,7 @@ class Anew(Directory):
         return {name: Equal(name, names) for name, names in self.names.items()}
 
 
-@pytest.mark.parametrize(
-    "root", [Anew, lambda: Tree({name: Branch() for name in "abcd"})], ids=["anew", "kept"]
-)
+@pytest.mark.parametrize("root", [Anew, lambda: Tree({name: Branch() for name in "abcd"})], ids=["anew", "kept"])
 @pytest.mark.parametrize("shell", SHELLS)
 def test_lookups_links_and_openings_are_counted_exactly(
     mountpoint: Path, shell: str, root: Callable[[], Directory]
