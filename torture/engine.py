@@ -19,6 +19,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 import traceback
 from pathlib import Path
 
@@ -26,7 +27,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # also when run
 
 from torture.loads.place import Failed
 from torture.mounts import abort_below, enter_private_namespace, unmount
-from torture.scenarios import SCENARIOS, Stage
+from torture.scenarios import SCENARIOS
+from torture.stage import Stage
 
 PATIENCE = 45.0  # seconds that a scenario may take longer than it was told
 
@@ -36,14 +38,14 @@ def play(name: str, home: Path, seconds: float, seed: int) -> int:
     faulthandler.register(signal.SIGQUIT)
     logging.getLogger("fusewire").setLevel(logging.CRITICAL)  # methods fail here for the sake of it
     random.seed(seed)
+    stage, end = Stage(home / "mountpoint", seconds, random.Random(seed)), time.monotonic() + seconds
     try:
-        print(SCENARIOS[name](Stage(home / "mountpoint", seconds, random.Random(seed))), flush=True)
-    except Failed as reason:
-        print(reason, flush=True)
+        while time.monotonic() < end:
+            SCENARIOS[name](stage)
+    except Exception as error:
+        print("" if isinstance(error, Failed) else traceback.format_exc(), error, flush=True)
         return 1
-    except Exception:
-        traceback.print_exc(file=sys.stdout)
-        return 1
+    print(stage.figures(), flush=True)
     return 0
 
 
