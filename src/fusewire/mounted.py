@@ -20,7 +20,6 @@ import atexit
 import errno
 import logging
 import os
-import weakref
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Final, Self
@@ -48,7 +47,7 @@ logger = logging.getLogger("fusewire")
 SLICE: Final = 0.5  # seconds that `wait` sleeps at most, before it looks for signals
 LINGER: Final = 5.0  # seconds that a busy mount is served after its `with` is left
 Served = Filesystem | Branch
-_open_mounts: weakref.WeakSet[Mount] = weakref.WeakSet()  # to be detached when the interpreter ends
+_open_mounts: set[Mount] = set()  # to be detached when the interpreter ends; changed by several threads
 
 
 class Mount:
@@ -85,7 +84,7 @@ class Mount:
         except BaseException:
             self._give_up(session, device)
             raise
-        self._serving(server)
+        self.server = server
         return self
 
     async def start_async(self) -> Self:
@@ -109,15 +108,15 @@ class Mount:
         except BaseException:
             self._give_up(session, device)
             raise
-        self._serving(server)
+        self.server = server
         return self
 
     def _attach(self) -> tuple[Session, Device]:
         self.process = os.getpid()
         if self.server is not None:
             raise RuntimeError(f"{self.mountpoint} was mounted once already: make another Mount")
-        for other in list(_open_mounts):
-            if other.filesystem is self.filesystem and not other.ended:
+        for other in _mounts_of_this_process():
+            if other.filesystem is self.filesystem:
                 raise ValueError(f"{self.filesystem!r} is mounted on {other.mountpoint} already: make another of it")
         options = self.options
         timeouts = Timeouts(options.entry_timeout, options.attr_timeout, options.negative_timeout)
@@ -126,6 +125,7 @@ class Mount:
         mounted = mounting.mount(self.mountpoint, options, self.filesystem.root_type)
         self._mounted, self.session = mounted, session
         self.mountpoint, self.connection = mounted.mountpoint, mounted.connection
+        _open_mounts.add(self)
         return session, Device(mounted.fd, session.limits.buffer_size)
 
     def _give_up(self, session: Session, device: Device) -> None:
@@ -146,11 +146,8 @@ class Mount:
             if here is not None and here.connection == mounted.connection and mounting.is_dead(here):
                 self._detach()  # its connection was aborted, by us or by others
         finally:
+            _open_mounts.discard(self)
             mounted.close()
-
-    def _serving(self, server: ThreadServer | AsyncServer) -> None:
-        self.server = server
-        _open_mounts.add(self)
 
     # --- while it lasts
 
@@ -362,9 +359,13 @@ def as_filesystem(what: Served) -> Filesystem:
     return NodeFilesystem(what)
 
 
+def _mounts_of_this_process() -> list[Mount]:
+    """Return those that are served; a forked child has its parent's in `_open_mounts`, but does not serve them."""
+    return [mount for mount in list(_open_mounts) if mount.process == os.getpid() and not mount.ended]
+
+
 @atexit.register
 def _detach_what_is_left() -> None:
     """An interpreter that ends serves no more: better no mount than a dead one."""
-    for mounted in list(_open_mounts):
-        if mounted.process == os.getpid() and not mounted.ended:
-            mounted._detach()
+    for mounted in _mounts_of_this_process():
+        mounted._detach()

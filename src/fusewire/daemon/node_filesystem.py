@@ -331,32 +331,26 @@ class NodeFilesystem(Filesystem):
     @either
     def readdir(self, request: Request, nodeid: int, fh: int, offset: int) -> Steps[Iterator[Dirent]]:
         names = yield self._names(fh, offset)
-        return (
-            self._dirent(name, node, None, position + 1) for position, (name, node) in enumerate(names[offset:], offset)
-        )
+        return (self._dirent(*names[position], None, position + 1) for position in range(offset, len(names)))
 
     @either
     def readdirplus(self, request: Request, nodeid: int, fh: int, offset: int) -> Steps[list[Dirent]]:
         names = yield self._names(fh, offset)
         room, found = request.body.size, list[tuple[str, Node, Attributes | None]]()
-        for name, node in names[offset:]:
+        for position in range(offset, len(names)):
+            name, node = names[position]
             room -= direntplus_size(len(os.fsencode(name)))
             if room < 0:
                 break
-            found.append((name, node, (yield self._attributes_to_list(name, node))))
+            attributes: Attributes | None = None  # of one without, the kernel makes a LOOKUP of its own
+            if name not in (".", ".."):
+                try:
+                    attributes = yield node.getattr()
+                except OSError:
+                    pass
+            found.append((name, node, attributes))
         # The lookups are granted at last and at once: none is lost when a method fails, or is interrupted.
-        return [self._dirent(*one, position + 1) for position, one in enumerate(found, offset)]
-
-    @either
-    def _attributes_to_list(self, name: str, node: Node) -> Steps[Attributes | None]:
-        """Those of a node whose lookup the kernel gets with the listing; it makes one of its own for the others."""
-        if name in (".", ".."):
-            return None
-        try:
-            attributes: Attributes = yield node.getattr()
-        except OSError:
-            return None
-        return attributes
+        return [self._dirent(*one, position) for position, one in enumerate(found, offset + 1)]
 
     def _dirent(self, name: str, node: Node, attributes: Attributes | None, offset: int) -> Dirent:
         if attributes is None:

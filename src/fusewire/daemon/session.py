@@ -215,7 +215,8 @@ class Session:
         if call is not None and self._overtaken.pop(unique, self) is None:
             call.request.interrupt()
         elif len(self._overtaken) > OVERTAKEN:
-            self._overtaken.pop(next(iter(self._overtaken), 0), None)
+            for oldest in list(self._overtaken)[: OVERTAKEN // 2]:  # a list: other threads may change the dict
+                self._overtaken.pop(oldest, None)
 
     def abandon(self) -> None:
         """Interrupt every call, those under way and those that may still come: the mount is gone."""

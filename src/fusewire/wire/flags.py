@@ -87,7 +87,8 @@ class FlagSet:
     BITS: ClassVar[dict[int, str]]
 
     def __init_subclass__(cls) -> None:
-        cls.BITS = {value: name for name, value in vars(cls).items() if isinstance(value, int)}
+        values = vars(cls).items()  # with Python's own among them: 3.13 puts a __firstlineno__ into every class
+        cls.BITS = {value: name for name, value in values if isinstance(value, int) and not name.startswith("_")}
 
     @classmethod
     def names(cls, value: int) -> list[str]:
