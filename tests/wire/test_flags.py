@@ -14,8 +14,8 @@ SETS = [value for value in map(flags.__dict__.get, flags.__all__) if isinstance(
 
 
 def numbers_of(space: object) -> dict[str, int]:
-    """The constants of a class or a module."""
-    return {name: value for name, value in vars(space).items() if type(value) is int}
+    """The constants of a class or a module, without Python's own, such as the __firstlineno__ of 3.13."""
+    return {name: value for name, value in vars(space).items() if type(value) is int and not name.startswith("_")}
 
 
 def all_numbers() -> dict[str, int]:
