@@ -7,6 +7,8 @@ import errno
 import logging
 import socket
 import stat
+import sys
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -34,6 +36,7 @@ from fusewire.wire import (
     ForgetOne,
     GetattrIn,
     InitIn,
+    InterruptIn,
     OpenIn,
     ReadIn,
     SetattrIn,
@@ -161,6 +164,29 @@ def test_a_call_that_comes_after_the_end_is_interrupted_too() -> None:
     after = kernel.send("READ", nodeid=1, body=READ)
     assert before.request.interrupted
     assert after.request.interrupted
+
+
+def test_interrupts_that_come_too_late_may_come_on_many_threads() -> None:
+    kernel, failures = Conversation(Does(bytes)), list[BaseException]()
+
+    def come_too_late(first: int) -> None:
+        try:
+            for number in range(first, first + 160_000, 8):
+                kernel.send("INTERRUPT", unique=number + 1, body=InterruptIn(unique=number))
+        except RuntimeError as error:
+            failures.append(error)
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [threading.Thread(target=come_too_late, args=(2 * first,)) for first in range(1, 5)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(before)
+    assert not failures
 
 
 # --- forgetting

@@ -331,7 +331,8 @@ class NodeFilesystem(Filesystem):
     @either
     def readdir(self, request: Request, nodeid: int, fh: int, offset: int) -> Steps[Iterator[Dirent]]:
         names = yield self._names(fh, offset)
-        return (self._dirent(*names[position], None, position + 1) for position in range(offset, len(names)))
+        rest = range(offset, len(names))
+        return (self._dirent(names[at][0], names[at][1], None, at + 1) for at in rest)
 
     @either
     def readdirplus(self, request: Request, nodeid: int, fh: int, offset: int) -> Steps[list[Dirent]]:
