@@ -13,35 +13,52 @@ from __future__ import annotations
 
 import errno
 import inspect
+from collections.abc import Coroutine
+from typing import Any, TypeVar
 
+import fusewire.kernel as kernel_end
+from fusewire.daemon.filesystem import Filesystem
 from fusewire.daemon.session import Buffers, Call, Session
-from fusewire.errors import os_error
 from fusewire.events import Step, note
 from fusewire.kernel.device import Device
-from fusewire.kernel.inode import Inode
+from fusewire.kernel.mounting import mount
 from fusewire.kernel.profile import LINUX, Profile
-from fusewire.kernel.syscalls import sys_mount, sys_read, sys_write
-from fusewire.kernel.tasks import Task, run
+from fusewire.kernel.runners.fixed_order import FixedOrder
+from fusewire.kernel.syscalls.base import Credentials
+from fusewire.kernel.tasks import Task
+from fusewire.kernel.vfs.superblock import Options
+from fusewire.kernel.vfs.system import System
+
+T = TypeVar("T")
 
 
-def mount(session: Session, profile: Profile = LINUX) -> tuple[Device, Inode]:
-    """Mount `session`'s filesystem in this process; return its device and the root, INIT answered.
+class Kernel:
+    """A kernel's end with one filesystem mounted at its root."""
 
-    Who serves the device from then on is the caller's to say, with `serve` or `daemon`.
+    def __init__(
+        self, filesystem: Filesystem, *, minor: int = 45, profile: Profile = LINUX, options: Options | None = None
+    ) -> None:
+        self.system = System()
+        self.system.runner = FixedOrder()
+        self.session = Session(filesystem)
+        self.device = Device()
+        self.superblock = mount(
+            self.system, self.device, options or Options(allow_other=True, default_permissions=True), profile, minor
+        )
+        self.system.runner.start(Task("daemon", daemon(self.device, self.session)))
 
-    Raises:
-        OSError: whatever broke INIT off; ECONNREFUSED if the kernel's end did not like the answer.
-    """
-    device = Device()
-    mounting, answering = Task("mount", sys_mount(device, profile)), Task("daemon", serve_one(device, session))
-    run([mounting, answering])
-    for task in (mounting, answering):
-        if isinstance(task.result, BaseException):
-            raise task.result
-    assert isinstance(mounting.result, Inode)
-    if mounting.result.connection.refused:
-        raise os_error(errno.ECONNREFUSED)
-    return device, mounting.result
+    def process(self, uid: int = 0, gid: int | None = None, groups: frozenset[int] = frozenset()) -> kernel_end.Process:
+        """Make a process, in the root directory."""
+        credentials = Credentials.of(uid, uid if gid is None else gid, groups)
+        root = self.superblock.root
+        root.count += 1
+        process = kernel_end.Process(self.system, self.system.new_pid(), credentials, root)
+        self.system.processes[process.pid] = process
+        return process
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run one system call to its end."""
+        return self.system.runner.call(coroutine)
 
 
 async def daemon(device: Device, session: Session) -> None:
@@ -65,13 +82,13 @@ async def serve(device: Device, session: Session) -> None:
 
 async def serve_one(device: Device, session: Session) -> None:
     """Read one message, do what it asks, write the reply if there is one."""
-    message = await sys_read(device, session.limits.buffer_size)
+    message = await device.read(session.limits.buffer_size)
     received = session.receive(message)
     reply = await perform(session, received) if isinstance(received, Call) else received
     if reply is None:
         return
     try:
-        await sys_write(device, b"".join(reply))
+        await device.write(b"".join(reply))
     except FileNotFoundError:
         pass  # whoever asked has gone meanwhile
 

@@ -10,31 +10,39 @@ the head of each module.
 
 from __future__ import annotations
 
+from fusewire.kernel.clock import Clock, MonotonicClock, StandingClock
 from fusewire.kernel.connection import Connection, Statistics
 from fusewire.kernel.device import Device
 from fusewire.kernel.init import Settings
-from fusewire.kernel.inode import Inode
+from fusewire.kernel.mounting import mount
 from fusewire.kernel.profile import LINUX, PROFILES, SEED2005, Profile
-from fusewire.kernel.syscalls import sys_mount, sys_read, sys_unlink, sys_write
+from fusewire.kernel.syscalls.base import Credentials
+from fusewire.kernel.syscalls.process import Process
 from fusewire.kernel.tasks import Killed, Signal, Task, close, run
+from fusewire.kernel.vfs.superblock import Options, Superblock
+from fusewire.kernel.vfs.system import System
 
 __all__ = [
     "LINUX",
     "PROFILES",
     "SEED2005",
+    "Clock",
     "Connection",
+    "Credentials",
     "Device",
-    "Inode",
     "Killed",
+    "MonotonicClock",
+    "Options",
+    "Process",
     "Profile",
     "Settings",
     "Signal",
+    "StandingClock",
     "Statistics",
+    "Superblock",
+    "System",
     "Task",
     "close",
+    "mount",
     "run",
-    "sys_mount",
-    "sys_read",
-    "sys_unlink",
-    "sys_write",
 ]

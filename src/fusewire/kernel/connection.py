@@ -36,10 +36,11 @@ from fusewire.kernel.profile import LINUX, Profile
 from fusewire.kernel.request import Request, Stage
 from fusewire.kernel.tasks import Task, current, step
 from fusewire.kernel.waitq import Sleep, WaitQueue
-from fusewire.wire import Reply, WireStruct
+from fusewire.wire import FUSE_KERNEL_MINOR_VERSION, OPERATIONS, Reply, WireStruct
 
 if TYPE_CHECKING:
     from fusewire.kernel.device import Device
+    from fusewire.kernel.vfs.superblock import Superblock
 
 
 class Statistics(NamedTuple):
@@ -60,7 +61,7 @@ class Connection:
     a device's `io` and `processing`.
     """
 
-    def __init__(self, profile: Profile = LINUX) -> None:
+    def __init__(self, profile: Profile = LINUX, minor: int = FUSE_KERNEL_MINOR_VERSION) -> None:
         self.profile = profile
         self.settings = Settings()  # until INIT is answered
         self.connected = True
@@ -75,6 +76,16 @@ class Connection:
         self.waitq = WaitQueue("fc->waitq")  # readers, while there is nothing to read
         self.devices: list[Device] = []
         self._unique = 0
+        self.minor = minor  # of this kernel: what it may send, and what it offers
+        self.absent = {row.name for row in OPERATIONS.values() if row.since > minor}  # not sent: latched by ENOSYS, or not yet known
+        self.attr_version = 1  # moves on with every change of any inode's attributes
+        self.evict_ctr = 1  # moves on with every eviction of a file that still has a name
+        self.epoch = 1  # moves on with INC_EPOCH
+        self.superblock: Superblock | None = None
+
+    def has(self, flag: int) -> bool:
+        """Whether both ends have settled on `flag`, one of InitFlags."""
+        return bool(self.settings.flags & flag)
 
     @property
     def processing(self) -> dict[int, Request]:
@@ -120,8 +131,10 @@ class Connection:
         if self.refused:
             raise os_error(errno.ECONNREFUSED)
         request = Request(self) if self.profile.unused is None else self.unused.pop()
-        task = current()
-        request.uid, request.gid, request.pid = task.uid, task.gid, task.pid
+        process = current().process
+        if process is not None:
+            request.uid, request.gid = process.credentials.fsuid, process.credentials.fsgid
+            request.pid = process.pid
         await step(Step.GET)
         return request
 

@@ -1,51 +1,105 @@
-"""A semaphore that knows its owner, so that a deadlock can be named.
+"""Locks that know who holds them, so that a deadlock can be named.
 
-Lock order: the parent's inode semaphore, the victim's, page lock. A task holds one while it sleeps
-on a request, which is how a filesystem deadlocks: whoever must answer wants the same semaphore.
+Lock order: the rename mutex, a parent's inode semaphore, its child's, page lock. A task holds one
+while it sleeps on a request, which is how a filesystem deadlocks: whoever must answer wants the
+same lock.
 
-A release hands it to the first who waits, so nobody overtakes. (Linux lets a task that is running
-steal it now and then; who waits cannot tell.)
+A release hands the lock on to the first who waits, so nobody overtakes. (Linux lets a task that is
+running steal it now and then; who waits cannot tell.)
 
-Not modelled yet: the page lock, and holding a semaphore shared, as lookup and readdir do.
+Source: kernel/locking/rwsem.c; i_sem of 2005 is today's i_rwsem, held exclusively.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import TracebackType
 
 from fusewire.events import Step
 from fusewire.kernel.tasks import Task, current, step
 from fusewire.kernel.waitq import Sleep, WaitQueue
 
+__all__ = ["Held", "Semaphore"]
+
 
 class Semaphore:
-    """An inode's semaphore: one owner at a time, waited for uninterruptibly. `async with` holds it.
+    """A lock held by one task, or shared by several. Waiters are served in the order in which they came.
 
-    Source: i_sem of 2005; today i_rwsem, held exclusively.
+    `async with semaphore.exclusive()` and `async with semaphore.shared()` hold it.
     """
 
-    def __init__(self, file: str) -> None:
-        self.name = f'inode semaphore for "{file}"'
-        self.owner: Task | None = None
-        self.waitq = WaitQueue(self.name, holders=self._holders, on_wake=Step.RELEASE, on_woken=Step.ACQUIRED)
+    __slots__ = ("holders", "name", "waiting", "waitq")
 
-    async def acquire(self) -> None:
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.holders: dict[Task, bool] = {}  # who holds it; whether shared
+        self.waiting: dict[Task, bool] = {}  # who waits for it; whether to share it
+        self.waitq = WaitQueue(name, holders=self._holders, on_wake=Step.RELEASE, on_woken=Step.ACQUIRED)
+
+    def exclusive(self, depth: Sleep = Sleep.UNINTERRUPTIBLE) -> Held:
+        return Held(self, False, depth)
+
+    def shared(self, depth: Sleep = Sleep.UNINTERRUPTIBLE) -> Held:
+        return Held(self, True, depth)
+
+    @property
+    def owner(self) -> Task | None:
+        """The task that holds it exclusively."""
+        return next((task for task, shared in self.holders.items() if not shared), None)
+
+    async def acquire(self, shared: bool = False, depth: Sleep = Sleep.UNINTERRUPTIBLE) -> None:
+        """Take it, alone or shared.
+
+        Raises:
+            OSError: EINTR if a signal that ends a sleep of this `depth` came first.
+        """
         task = current()
-        assert self.owner is not task, f"{task} holds the {self.name} already"
+        assert task not in self.holders, f"{task} holds the {self.name} already"
         await step(Step.ACQUIRE, self.name)
-        await self.waitq.sleep(until=lambda: self.owner in (None, task), depth=Sleep.UNINTERRUPTIBLE)
-        self.owner = task
+        if not self.waiting and self._free_for(shared):
+            self.holders[task] = shared
+            return
+        self.waiting[task] = shared
+        try:
+            await self.waitq.sleep(until=lambda: task in self.holders, depth=depth)
+        except BaseException:
+            self.waiting.pop(task, None)
+            if task in self.holders:  # it was handed over to one that is being closed
+                self._release(task)
+            raise
 
     def release(self) -> None:
-        assert self.owner is not None, f"nobody holds the {self.name}"
-        self.owner = self.waitq.sleepers[0] if self.waitq.sleepers else None
-        self.waitq.wake()
+        self._release(current())
 
-    async def __aenter__(self) -> None:
-        await self.acquire()
+    def _release(self, task: Task) -> None:
+        del self.holders[task]
+        granted = 0
+        for waiter, shared in list(self.waiting.items()):
+            if not self._free_for(shared):
+                break
+            del self.waiting[waiter]
+            self.holders[waiter] = shared
+            granted += 1
+        self.waitq.wake_these([waiter for waiter in self.holders if waiter in self.waitq.sleepers][:granted])
 
-    async def __aexit__(self, *_: object) -> None:
-        self.release()
+    def _free_for(self, shared: bool) -> bool:
+        return not self.holders or (shared and all(self.holders.values()))
 
     def _holders(self) -> Sequence[Task]:
-        return [self.owner] if self.owner is not None else []
+        return list(self.holders)
+
+
+class Held:
+    """A semaphore while it is held by a block."""
+
+    __slots__ = ("depth", "semaphore", "shared", "task")
+
+    def __init__(self, semaphore: Semaphore, shared: bool, depth: Sleep) -> None:
+        self.semaphore, self.shared, self.depth = semaphore, shared, depth
+
+    async def __aenter__(self) -> None:
+        self.task = current()
+        await self.semaphore.acquire(self.shared, self.depth)
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: object, traceback: TracebackType | None) -> None:
+        self.semaphore._release(self.task)

@@ -32,6 +32,7 @@ from fusewire import events
 from fusewire.events import Event
 
 if TYPE_CHECKING:
+    from fusewire.kernel.syscalls.base import Caller
     from fusewire.kernel.waitq import WaitQueue
 
 
@@ -50,16 +51,14 @@ class Killed(BaseException):
 class Task:
     """A thread in a system call, be it of a program or of a daemon.
 
-    Its system calls carry `uid`, `gid` and `pid` to the daemon.
+    `process` is whose system call it is in: its requests carry that one's uid, gid and pid.
     """
 
-    def __init__(
-        self, name: str, coroutine: Coroutine[object, None, object], *, uid: int = 0, gid: int = 0, pid: int = 0
-    ) -> None:
+    def __init__(self, name: str, coroutine: Coroutine[object, None, object], process: Caller | None = None) -> None:
         self.name = name
         self.coroutine = coroutine
         self.context = contextvars.copy_context()  # its own, for a handler's context variables
-        self.uid, self.gid, self.pid = uid, gid, pid
+        self.process = process  # None of the kernel's own
         self.signal = Signal.NONE
         self.joined: WaitQueue | None = None  # the last queue it joined, in order to sleep
         self.trapped: WaitQueue | None = None  # what it gave to its last trap
@@ -120,6 +119,11 @@ _current: Task | None = None
 def current() -> Task:
     """Return the task that is running."""
     assert _current is not None, "kernel code runs in a task"
+    return _current
+
+
+def running() -> Task | None:
+    """Return the task that is running; None outside of all tasks."""
     return _current
 
 

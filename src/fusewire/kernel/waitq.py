@@ -79,5 +79,10 @@ class WaitQueue:
         woken, self.sleepers = self.sleepers[:count], self.sleepers[count:]
         note(self.on_wake, self.name, tuple(task.name for task in woken), self.on_woken)
 
+    def wake_these(self, tasks: Sequence[Task]) -> None:
+        """Let `tasks`, all of them sleepers, test their conditions again. Never sleeps."""
+        self.sleepers = [task for task in self.sleepers if task not in tasks]
+        note(self.on_wake, self.name, tuple(task.name for task in tasks), self.on_woken)
+
     def wake_all(self) -> None:
         self.wake(len(self.sleepers))

@@ -1,0 +1,19 @@
+"""A process: all system calls in one class."""
+
+from __future__ import annotations
+
+from fusewire.kernel.syscalls.attributes import Attributes
+from fusewire.kernel.syscalls.control import Control
+from fusewire.kernel.syscalls.data import Data
+from fusewire.kernel.syscalls.directories import Directories
+from fusewire.kernel.syscalls.files import Files
+from fusewire.kernel.syscalls.locking import Locking
+from fusewire.kernel.syscalls.memory import Memory
+from fusewire.kernel.syscalls.names import Names
+from fusewire.kernel.syscalls.xattrs import Xattrs
+
+__all__ = ["Process"]
+
+
+class Process(Names, Attributes, Xattrs, Files, Data, Directories, Locking, Control, Memory):
+    """A process. Its methods are what `os` has, by the same names, and each is awaited."""
