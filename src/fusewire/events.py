@@ -45,8 +45,14 @@ class Step(enum.StrEnum):
     PUT = "[add request to fc->unused_list]"
 
     INTERRUPT = "[interrupted by signal]"
+    FAULT = "[get_user_pages()]"
+    QUEUE_BACKGROUND = "[queue req on fc->bg_queue]"
+    TAKE_BACKGROUND = "[remove req from fc->bg_queue]"
+    QUEUE_FORGET = "[queue FORGET on fc->forgets]"
+    TAKE_FORGET = "[remove FORGET from fc->forgets]"
     QUEUE_INTERRUPT = "[queue INTERRUPT on fc->interrupts]"
     TAKE_INTERRUPT = "[remove INTERRUPT from fc->interrupts]"
+    RESEND = "[queue req on fc->pending again]"
     ABORT = "[abort fc]"
 
     ACQUIRE = "[acquire {}]"
@@ -72,10 +78,12 @@ def note(text: str, name: str = "", woken: tuple[str, ...] = (), echo: str = Ste
 def named(
     name: str,
 ) -> Callable[[Callable[P, Coroutine[Any, Any, T]]], Callable[P, Coroutine[Any, Any, T]]]:
-    """Note entering and leaving a function, under its name in kernel.txt."""
+    """Note entering and leaving a function, under its name in kernel.txt.
+
+    A call that is made while nobody listens is not noted later either, and costs no frame.
+    """
 
     def decorate(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
-        @functools.wraps(function)
         async def noted(*args: P.args, **kwargs: P.kwargs) -> T:
             note(Step.CALL, name)
             try:
@@ -83,6 +91,10 @@ def named(
             finally:
                 note(Step.RETURN, name)
 
-        return noted
+        @functools.wraps(function)
+        def called(*args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, T]:
+            return function(*args, **kwargs) if hook is None else noted(*args, **kwargs)
+
+        return called
 
     return decorate

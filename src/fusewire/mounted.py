@@ -20,33 +20,26 @@ import atexit
 import errno
 import logging
 import os
-from dataclasses import replace
 from types import TracebackType
 from typing import Any, Final, Self
 
 from fusewire import mounting
-from fusewire.daemon.check import refuse_misspelt
 from fusewire.daemon.device import Device
 from fusewire.daemon.filesystem import Filesystem
-from fusewire.daemon.logged import LoggedSession, requests_are_logged
-from fusewire.daemon.negotiation import Limits
-from fusewire.daemon.node_filesystem import NodeFilesystem
-from fusewire.daemon.nodes import Branch
 from fusewire.daemon.serve import ThreadServer
 from fusewire.daemon.serve_async import AsyncServer
 from fusewire.daemon.session import Session
-from fusewire.daemon.timeouts import Timeouts
 from fusewire.daemon.workers import in_a_thread, to_its_end
 from fusewire.mounting import MountError, MountOptions
 from fusewire.mounting.errors import cannot_unmount
+from fusewire.served import Served, as_filesystem, new_session, options_for, threads_for
 
-__all__ = ["Mount", "as_filesystem", "mount"]
+__all__ = ["Mount", "mount"]
 
 logger = logging.getLogger("fusewire")
 
 SLICE: Final = 0.5  # seconds that `wait` sleeps at most, before it looks for signals
 LINGER: Final = 5.0  # seconds that a busy mount is served after its `with` is left
-Served = Filesystem | Branch
 _open_mounts: set[Mount] = set()  # to be detached when the interpreter ends; changed by several threads
 
 
@@ -118,11 +111,8 @@ class Mount:
         for other in _mounts_of_this_process():
             if other.filesystem is self.filesystem:
                 raise ValueError(f"{self.filesystem!r} is mounted on {other.mountpoint} already: make another of it")
-        options = self.options
-        timeouts = Timeouts(options.entry_timeout, options.attr_timeout, options.negative_timeout)
-        kind = LoggedSession if requests_are_logged() else Session
-        session = kind(self.filesystem, timeouts, Limits())
-        mounted = mounting.mount(self.mountpoint, options, self.filesystem.root_type)
+        session = new_session(self.filesystem, self.options)
+        mounted = mounting.mount(self.mountpoint, self.options, self.filesystem.root_type)
         self._mounted, self.session = mounted, session
         self.mountpoint, self.connection = mounted.mountpoint, mounted.connection
         _open_mounts.add(self)
@@ -331,32 +321,8 @@ def mount(
         ValueError: a number of threads that the filesystem cannot be served by.
     """
     filesystem = as_filesystem(what)
-    parsed = options if isinstance(options, MountOptions) else MountOptions.parse(options)
-    if filesystem.default_permissions:
-        parsed = replace(parsed, default_permissions=True)
-    if more_options:
-        parsed = parsed.with_options(**more_options)
-    if threads is not None and threads < 1:
-        raise ValueError(f"threads={threads}: at least one must serve")
-    if threads is not None and threads > 1 and not filesystem.blocking:
-        raise ValueError(f"threads={threads}: {type(filesystem).__name__} never waits, so one thread serves it best")
-    return Mount(filesystem, os.fspath(mountpoint), parsed, threads or filesystem.threads, strict)
-
-
-def as_filesystem(what: Served) -> Filesystem:
-    """Return `what`, or the filesystem that serves it if it is a tree.
-
-    Raises:
-        TypeError: it is neither, or its class has a method that looks misspelt.
-    """
-    if isinstance(what, type) and issubclass(what, Filesystem):
-        raise TypeError(f"{what.__name__} is a class: call it to make a filesystem")
-    if isinstance(what, str | os.PathLike):
-        raise TypeError(f"{what!r} is a path: for that directory say LocalDirectory(...) of fusewire.filesystems")
-    if isinstance(what, Filesystem):
-        refuse_misspelt(type(what))
-        return what
-    return NodeFilesystem(what)
+    wanted = options_for(filesystem, options, more_options)
+    return Mount(filesystem, os.fspath(mountpoint), wanted, threads_for(filesystem, threads), strict)
 
 
 def _mounts_of_this_process() -> list[Mount]:

@@ -18,8 +18,9 @@ from typing import Any
 
 from fusewire.daemon.serve import ThreadServer
 from fusewire.daemon.workers import in_a_thread
-from fusewire.mounted import Mount, Served, mount
+from fusewire.mounted import Mount, mount
 from fusewire.mounting import MountError, MountOptions
+from fusewire.served import Served
 from fusewire.signals import LoopSignals, Signals
 
 __all__ = ["run", "run_async", "serve", "serve_async"]

@@ -1,78 +1,176 @@
-"""The semaphore that knows its owner."""
+"""The semaphore that knows who holds it."""
 
 from __future__ import annotations
+
+import errno
 
 import pytest
 
 from fusewire.events import Event
 from fusewire.kernel.locks import Semaphore
 from fusewire.kernel.tasks import Task, close, run
-from fusewire.kernel.waitq import WaitQueue
+from fusewire.kernel.waitq import Sleep, WaitQueue
+from kernel_end import errno_of
 
 
-async def hold(semaphore: Semaphore, queue: WaitQueue, open_: list[bool], order: list[str], name: str) -> None:
-    async with semaphore:
-        order.append(name)
-        await queue.sleep(until=lambda: bool(open_))
+class Door:
+    """A semaphore, and tasks that hold it until the door is opened."""
+
+    def __init__(self) -> None:
+        self.semaphore = Semaphore('inode semaphore for "file"')
+        self.queue = WaitQueue("door")
+        self.open = False
+        self.entered: list[str] = []
+        self.tasks: list[Task] = []
+        self.events: list[Event] = []
+
+    def holder(self, name: str, shared: bool = False, depth: Sleep = Sleep.UNINTERRUPTIBLE) -> Task:
+        """A task that takes it and stays, run as far as it goes."""
+        task = Task(name, self._hold(name, shared, depth))
+        self.tasks.append(task)
+        self.go_on()
+        return task
+
+    async def _hold(self, name: str, shared: bool, depth: Sleep) -> None:
+        async with self.semaphore.shared(depth) if shared else self.semaphore.exclusive(depth):
+            self.entered.append(name)
+            await self.queue.sleep(until=lambda: self.open)
+
+    def go_on(self) -> dict[Task, WaitQueue]:
+        return run(self.tasks, watch=lambda task, event: self.events.append(event))
+
+    def let_out(self) -> dict[Task, WaitQueue]:
+        """Open the door: each leaves once it has had the semaphore."""
+        self.open = True
+        self.queue.wake_all()
+        return self.go_on()
 
 
 def test_one_owner_at_a_time_in_the_order_of_arrival() -> None:
-    semaphore, queue, order, open_ = Semaphore("file"), WaitQueue("gate"), list[str](), list[bool]()
-    tasks = [Task(name, hold(semaphore, queue, open_, order, name)) for name in "abc"]
-    asleep = run(tasks)
-    assert order == ["a"]
-    assert semaphore.owner is tasks[0]
-    assert [task.name for task in asleep[tasks[1]].holders()] == ["a"]
-    open_.append(True)
-    queue.wake()
-    assert run(tasks) == {}
-    assert order == ["a", "b", "c"]
-    assert semaphore.owner is None
+    door = Door()
+    tasks = [door.holder(name) for name in "abc"]
+    assert door.entered == ["a"]
+    assert door.semaphore.owner is tasks[0]
+    asleep = tasks[1].asleep_on
+    assert asleep is door.semaphore.waitq
+    assert list(asleep.holders()) == [tasks[0]]
+    assert door.let_out() == {}
+    assert door.entered == ["a", "b", "c"]
+    assert door.semaphore.owner is None
+
+
+def test_those_who_share_it_hold_it_together() -> None:
+    door = Door()
+    for name in "ab":
+        door.holder(name, shared=True)
+    assert door.entered == ["a", "b"]
+    assert door.semaphore.owner is None
+    assert [task.name for task in door.semaphore.holders] == ["a", "b"]
+    close(door.tasks)
+
+
+def test_who_would_share_it_waits_behind_who_would_not() -> None:
+    door = Door()
+    for name, shared in [("reader", True), ("writer", False), ("late reader", True), ("later reader", True)]:
+        door.holder(name, shared)
+    assert door.entered == ["reader"]
+    door.let_out()
+    assert door.entered == ["reader", "writer", "late reader", "later reader"]
 
 
 def test_nobody_overtakes_the_one_who_is_handed_it() -> None:
-    semaphore, queue, order, open_ = Semaphore("file"), WaitQueue("gate"), list[str](), list[bool]()
-    first, waiting, late = [Task(name, hold(semaphore, queue, open_, order, name)) for name in ("a", "b", "late")]
-    run([first, waiting])
-    open_.append(True)
-    queue.wake()
+    door = Door()
+    first, waiting = door.holder("a"), door.holder("b")
+    door.open = True
+    door.queue.wake()
     run([first])
+    late = Task("late", door._hold("late", False, Sleep.UNINTERRUPTIBLE))
     run([late, waiting])  # the late one runs first, and finds an owner
-    assert order == ["a", "b", "late"]
+    assert door.entered == ["a", "b", "late"]
 
 
 def test_it_is_released_when_the_body_fails() -> None:
     semaphore = Semaphore("file")
 
     async def fails() -> None:
-        async with semaphore:
+        async with semaphore.exclusive():
             raise InterruptedError(4, "Interrupted system call")
 
     run([Task("task", fails())])
-    assert semaphore.owner is None
+    assert semaphore.holders == {}
 
 
-def test_a_kill_does_not_end_the_wait_for_it() -> None:
-    semaphore, queue = Semaphore("file"), WaitQueue("gate")
-    tasks = [Task(name, hold(semaphore, queue, [], [], name)) for name in "ab"]
-    run(tasks)
-    tasks[1].kill()
-    assert run(tasks)[tasks[1]] is semaphore.waitq
-    close(tasks)
+def test_a_kill_does_not_end_the_wait_for_it_unless_it_may() -> None:
+    door = Door()
+    door.holder("a")
+    deep, killable = door.holder("deep"), door.holder("killable", depth=Sleep.KILLABLE)
+    for task in (deep, killable):
+        task.kill()
+    door.go_on()
+    assert not deep.finished
+    assert errno_of(killable) == errno.EINTR
+    close(door.tasks)
+
+
+def test_who_gives_up_waiting_stands_in_nobodys_way() -> None:
+    door = Door()
+    door.holder("reader", shared=True)
+    writer = door.holder("writer", depth=Sleep.KILLABLE)
+    door.holder("late reader", shared=True)
+    assert door.entered == ["reader"]
+    writer.kill()
+    door.go_on()
+    assert door.entered == ["reader", "late reader"]
+    close(door.tasks)
+
+
+def test_one_that_is_closed_while_it_waits_is_handed_nothing() -> None:
+    door = Door()
+    door.holder("a")
+    waiting = door.holder("b")
+    close([waiting])
+    door.tasks.remove(waiting)
+    door.holder("c")
+    door.let_out()
+    assert door.entered == ["a", "c"]
+
+
+def test_one_that_is_closed_when_it_was_handed_it_hands_it_on() -> None:
+    door = Door()
+    first, second, third = [door.holder(name) for name in "abc"]
+    door.open = True
+    door.queue.wake()
+    run([first])
+    assert door.semaphore.owner is second
+    close([second])
+    run([third])
+    assert door.entered == ["a", "c"]
 
 
 def test_its_events_are_those_of_kernel_txt() -> None:
-    semaphore, queue, open_ = Semaphore("file"), WaitQueue("gate"), list[bool]()
-    tasks = [Task(name, hold(semaphore, queue, open_, [], name)) for name in "ab"]
-    heard: list[Event] = []
-    run(tasks, watch=lambda task, event: heard.append(event))
-    open_.append(True)
-    queue.wake()
-    run(tasks, watch=lambda task, event: heard.append(event))
-    assert Event('[acquire inode semaphore for "file"]') in heard
-    assert Event("[release semaphore]", ("b",), "[semaphore acquired]") in heard
+    door = Door()
+    for name in "ab":
+        door.holder(name)
+    door.let_out()
+    assert Event('[acquire inode semaphore for "file"]') in door.events
+    assert Event("[release semaphore]", ("b",), "[semaphore acquired]") in door.events
+    assert Event("[release semaphore]", (), "[semaphore acquired]") in door.events
 
 
 def test_what_nobody_holds_cannot_be_released() -> None:
-    with pytest.raises(AssertionError, match="nobody holds"):
+    async def releases() -> None:
         Semaphore("file").release()
+
+    with pytest.raises(AssertionError, match="nobody holds"):
+        run([Task("task", releases())])
+
+
+def test_who_holds_it_cannot_wait_for_it() -> None:
+    semaphore = Semaphore("file")
+
+    async def twice() -> None:
+        async with semaphore.exclusive(), semaphore.exclusive():
+            pass
+
+    with pytest.raises(AssertionError, match="holds the file already"):
+        run([Task("task", twice())])

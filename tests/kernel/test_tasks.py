@@ -120,7 +120,7 @@ def test_a_task_that_awaits_asyncio_is_told_that_it_cannot() -> None:
     task = Task("task", awaits())
     run([task])
     loop.close()
-    assert "cannot wait for" in str(task.result)
+    assert "awaits nothing but the kernel's end" in str(task.result)
 
 
 def test_each_task_has_context_variables_of_its_own() -> None:

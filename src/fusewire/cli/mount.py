@@ -209,7 +209,7 @@ def is_inside(path: str, directory: str) -> bool:
 def as_filesystem(source: str) -> Filesystem:
     """Resolve SOURCE, and refuse what the engine would: a misspelt method, a name that no file can have."""
     from fusewire.cli.sources import resolve
-    from fusewire.mounted import as_filesystem
+    from fusewire.served import as_filesystem
 
     what = resolve(source)
     try:

@@ -10,24 +10,38 @@ alive.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import fcntl
 import logging
 import os
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol, Self
 
 from fusewire.mounting import clone_device, close_device, close_in_children
 from fusewire.wire import Buffer, OutHeader, encode_error
 
-__all__ = ["Device"]
+__all__ = ["Device", "DeviceFile"]
 
 logger = logging.getLogger("fusewire")
 
 GONE: Final = frozenset({errno.ENODEV, errno.ECONNABORTED, errno.EBADF})  # what read says after unmount or abort
 LOST: Final = frozenset({errno.ENOENT, errno.ENOMEM})  # aborted while it was copied; no memory to copy it
 UNANSWERABLE: Final = frozenset({errno.ENOENT}) | GONE  # what write says of a request that nobody awaits any more
+
+
+class DeviceFile(Protocol):
+    """What the shells need of a device: this module's, or that of an embedded kernel."""
+
+    def read(self) -> memoryview | None: ...
+    def write(self, buffers: Sequence[Buffer]) -> None: ...
+    def clone(self) -> Self: ...
+    def share(self) -> Self: ...
+    def set_blocking(self, blocking: bool) -> None: ...
+    def watch(self, loop: asyncio.AbstractEventLoop, readable: Callable[[], object]) -> None: ...
+    def unwatch(self, loop: asyncio.AbstractEventLoop) -> None: ...
+    def close(self) -> None: ...
 
 
 class Device:
@@ -99,6 +113,14 @@ class Device:
     def set_blocking(self, blocking: bool) -> None:
         flags = fcntl.fcntl(self.fd, fcntl.F_GETFL)
         fcntl.fcntl(self.fd, fcntl.F_SETFL, flags & ~os.O_NONBLOCK if blocking else flags | os.O_NONBLOCK)
+
+    def watch(self, loop: asyncio.AbstractEventLoop, readable: Callable[[], object]) -> None:
+        """Have `loop` call `readable` whenever there is something to read, or the connection is gone."""
+        loop.add_reader(self.fd, readable)
+
+    def unwatch(self, loop: asyncio.AbstractEventLoop) -> None:
+        """End that."""
+        loop.remove_reader(self.fd)
 
     def close(self) -> None:
         """Close the descriptor; the last of a connection aborts it. Idempotent."""

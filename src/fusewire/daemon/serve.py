@@ -31,7 +31,7 @@ import time
 from collections import deque
 from typing import Final
 
-from fusewire.daemon.device import Device
+from fusewire.daemon.device import DeviceFile
 from fusewire.daemon.server import GRACE, Failed, Server, Told, answer_init
 from fusewire.daemon.session import Call, Session
 from fusewire.daemon.workers import LoopThread
@@ -50,7 +50,7 @@ class ThreadServer(Server):
     def __init__(
         self,
         session: Session,
-        device: Device,
+        device: DeviceFile,
         threads: int,
         failed: Failed | None,
         gone: Told,
@@ -61,7 +61,7 @@ class ThreadServer(Server):
         self.threads = threads
         self.readers: list[threading.Thread] = []
         self.slots = threads  # methods that may still be started
-        self.backlog: deque[tuple[Call, Device]] = deque()
+        self.backlog: deque[tuple[Call, DeviceFile]] = deque()
         self.loop: LoopThread | None = None
         self.loop_may_start = True
         self.lock = threading.Lock()  # of the four above, and of `ending`
@@ -84,7 +84,7 @@ class ThreadServer(Server):
                 self.ending = True  # so those that have started do nothing
                 raise
 
-    def _start_reader(self, device: Device) -> None:
+    def _start_reader(self, device: DeviceFile) -> None:
         name = f"fusewire-{len(self.readers)}"
         thread = threading.Thread(target=self._read, args=(device,), name=name, daemon=True)
         try:  # a daemon: a method that never returns must not keep the process alive
@@ -94,20 +94,20 @@ class ThreadServer(Server):
             raise
         self.readers.append(thread)
 
-    def _another_device(self) -> Device:
+    def _another_device(self) -> DeviceFile:
         try:
             return self.device.clone()
         except OSError:
             return self.device.share()
 
-    def _read(self, device: Device) -> None:
+    def _read(self, device: DeviceFile) -> None:
         with self.lock:
             start_failed = self.ending
         if not start_failed:
             self._serve(device)
         device.close()
 
-    def _serve(self, device: Device) -> None:
+    def _serve(self, device: DeviceFile) -> None:
         try:
             self._receive_all(device)
         except BaseException:
@@ -118,7 +118,7 @@ class ThreadServer(Server):
         if first:
             self._end(device)
 
-    def _receive_all(self, device: Device) -> None:
+    def _receive_all(self, device: DeviceFile) -> None:
         while True:
             try:
                 message = device.read()
@@ -130,7 +130,7 @@ class ThreadServer(Server):
             self._receive(message, device)
             del message  # so that its buffer can be used again
 
-    def _receive(self, message: memoryview, device: Device) -> None:
+    def _receive(self, message: memoryview, device: DeviceFile) -> None:
         outcome = self.take_in(message)
         if outcome is None:
             return
@@ -141,7 +141,7 @@ class ThreadServer(Server):
         else:
             self._run_when_allowed(outcome, device)
 
-    def _carry_out(self, call: Call, device: Device) -> None:
+    def _carry_out(self, call: Call, device: DeviceFile) -> None:
         coroutine = self.run(call, device)
         if coroutine is None:
             return
@@ -151,7 +151,7 @@ class ThreadServer(Server):
             coroutine.close()
             self.fail(call, device, error)
 
-    def _run_when_allowed(self, call: Call, device: Device) -> None:
+    def _run_when_allowed(self, call: Call, device: DeviceFile) -> None:
         """Run `call` and then the backlog; or leave it there, if as many as may run do so."""
         with self.lock:
             if self.slots == 0:
@@ -181,7 +181,7 @@ class ThreadServer(Server):
                 thread.join(0.0 if self.session.calls else GRACE)  # those of methods that would not end stay
         return ended
 
-    def _end(self, device: Device) -> None:
+    def _end(self, device: DeviceFile) -> None:
         """What the first thread does that learns of the end: it waits for the others, and tidies up."""
         try:
             self.session.abandon()

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Coroutine
 from typing import Any
 
-from fusewire.daemon.device import Device
+from fusewire.daemon.device import DeviceFile
 from fusewire.daemon.server import GRACE, Failed, Server, Told, answer_init
 from fusewire.daemon.session import Call, Session
 from fusewire.daemon.workers import Workers, in_a_thread
@@ -24,7 +24,7 @@ class AsyncServer(Server):
     def __init__(
         self,
         session: Session,
-        device: Device,
+        device: DeviceFile,
         threads: int,
         failed: Failed | None,
         gone: Told,
@@ -45,7 +45,7 @@ class AsyncServer(Server):
         answer_init(self.session, self.device)
         self.device.set_blocking(False)
         self.loop = asyncio.get_running_loop()
-        self.loop.add_reader(self.device.fd, self._readable)
+        self.device.watch(self.loop, self._readable)
 
     def _readable(self) -> None:
         try:
@@ -111,7 +111,7 @@ class AsyncServer(Server):
 
     def _begin_to_end(self) -> None:
         self.ending = True
-        self.loop.remove_reader(self.device.fd)
+        self.device.unwatch(self.loop)
         self.session.abandon()
         if self.workers is not None:
             self.workers.stop()

@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine
 from types import CoroutineType
 from typing import Any, Final
 
-from fusewire.daemon.device import Device
+from fusewire.daemon.device import DeviceFile
 from fusewire.daemon.session import Buffers, Call, Session
 from fusewire.errors import ProtocolError, os_error
 from fusewire.wire import InHeader, encode_error
@@ -31,7 +31,7 @@ class Server:
     connection: a bug of ours has cost a message, whose sender would wait for ever.
     """
 
-    def __init__(self, session: Session, device: Device, failed: Failed | None, gone: Told, abort: Told) -> None:
+    def __init__(self, session: Session, device: DeviceFile, failed: Failed | None, gone: Told, abort: Told) -> None:
         self.session = session
         self.device = device
         self.failed = failed
@@ -49,7 +49,7 @@ class Server:
         except MemoryError:
             return (encode_error(InHeader.unpack_from(message).unique, errno.ENOMEM),)
 
-    def run(self, call: Call, device: Device) -> Coroutine[Any, Any, Any] | None:
+    def run(self, call: Call, device: DeviceFile) -> Coroutine[Any, Any, Any] | None:
         """Run a method and answer; return the coroutine that it returned, if that is still to be awaited."""
         try:
             result = call.run()
@@ -61,7 +61,7 @@ class Server:
         self.reply(call, device, result)
         return None
 
-    async def finish(self, call: Call, device: Device, coroutine: Coroutine[Any, Any, Any]) -> None:
+    async def finish(self, call: Call, device: DeviceFile, coroutine: Coroutine[Any, Any, Any]) -> None:
         """Await what a method returned, and answer. An interrupt cancels this task."""
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
         assert task is not None
@@ -73,13 +73,13 @@ class Server:
         else:
             self.reply(call, device, result)
 
-    def reply(self, call: Call, device: Device, result: Any) -> None:
+    def reply(self, call: Call, device: DeviceFile, result: Any) -> None:
         self._write(device, self.session.reply(call, result))
 
-    def fail(self, call: Call, device: Device, error: BaseException) -> None:
+    def fail(self, call: Call, device: DeviceFile, error: BaseException) -> None:
         self._write(device, self.session.fail(call, error))
 
-    def _write(self, device: Device, buffers: Buffers | None) -> None:
+    def _write(self, device: DeviceFile, buffers: Buffers | None) -> None:
         if buffers is not None:
             device.write(buffers)
         if self.session.failure is not None:
@@ -97,7 +97,7 @@ class Server:
             logger.exception("destroy failed")
 
 
-def answer_init(session: Session, device: Device) -> None:
+def answer_init(session: Session, device: DeviceFile) -> None:
     """Read and answer until both ends have agreed.
 
     Raises:

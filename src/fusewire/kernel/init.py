@@ -5,22 +5,25 @@ then no other request passes the gate. If the answer is no good the gate opens a
 every request fails with ECONNREFUSED.
 
 We offer what Linux offers to a plain mount, and like Linux we take an answer as it is, whether or
-not it was offered. Most of what the flags promise is not modelled yet; a filesystem that is served
-the operations that exist cannot tell.
+not it was offered. A kernel of an older minor offers what was known by then (`SINCE`), and does not
+see what its successors would.
 
-Not modelled yet: answers that depend on mount options (ALLOW_IDMAP), the limits of the system
-(`fs.fuse.max_pages_limit`, `max_user_bgreq`) beside their defaults, a daemon that is asked to
-answer before mount(2) returns (SYNC_INIT).
+mount(2) does not wait for the answer, unless the daemon has asked for that (SYNC_INIT): then a mount
+whose INIT fails is no mount, and killing whoever mounts ends the connection.
 
-Source: fs/fuse/inode.c, fuse_new_init and process_init_reply.
+Source: fs/fuse/inode.c, fuse_new_init, process_init_reply and process_init_limits; the list of
+versions in include/uapi/linux/fuse.h.
 """
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from fusewire.errors import os_error
 from fusewire.kernel.request import Request
+from fusewire.kernel.tasks import running
 from fusewire.wire import (
     FUSE_KERNEL_MINOR_VERSION,
     FUSE_KERNEL_VERSION,
@@ -35,12 +38,58 @@ from fusewire.wire import (
 if TYPE_CHECKING:
     from fusewire.kernel.connection import Connection
 
+__all__ = ["SINCE", "Settings", "Sysctls", "exchange_init", "known_flags", "negotiate", "offered_flags", "send_init"]
+
 PAGE: Final = 4096
 MAX_PAGES: Final = 32  # in one request, unless the daemon asks for another number
 READAHEAD: Final = 32 * PAGE  # bytes; the default of a backing device
-MAX_PAGES_LIMIT: Final = 256  # default of fs.fuse.max_pages_limit
-SECOND: Final = 1_000_000_000
+SECOND: Final = 1_000_000_000  # nanoseconds
 
+SINCE: Final = {  # the first minor whose kernel knows a flag
+    InitFlags.FUSE_ASYNC_READ: 6,
+    InitFlags.FUSE_POSIX_LOCKS: 7,
+    InitFlags.FUSE_FILE_OPS: 9,
+    InitFlags.FUSE_ATOMIC_O_TRUNC: 9,
+    InitFlags.FUSE_EXPORT_SUPPORT: 10,
+    InitFlags.FUSE_BIG_WRITES: 9,
+    InitFlags.FUSE_DONT_MASK: 12,
+    InitFlags.FUSE_SPLICE_WRITE: 14,
+    InitFlags.FUSE_SPLICE_MOVE: 14,
+    InitFlags.FUSE_SPLICE_READ: 14,
+    InitFlags.FUSE_FLOCK_LOCKS: 17,
+    InitFlags.FUSE_HAS_IOCTL_DIR: 18,
+    InitFlags.FUSE_AUTO_INVAL_DATA: 20,
+    InitFlags.FUSE_DO_READDIRPLUS: 21,
+    InitFlags.FUSE_READDIRPLUS_AUTO: 21,
+    InitFlags.FUSE_ASYNC_DIO: 22,
+    InitFlags.FUSE_WRITEBACK_CACHE: 23,
+    InitFlags.FUSE_NO_OPEN_SUPPORT: 23,
+    InitFlags.FUSE_PARALLEL_DIROPS: 25,
+    InitFlags.FUSE_HANDLE_KILLPRIV: 26,
+    InitFlags.FUSE_POSIX_ACL: 26,
+    InitFlags.FUSE_ABORT_ERROR: 27,
+    InitFlags.FUSE_MAX_PAGES: 28,
+    InitFlags.FUSE_CACHE_SYMLINKS: 28,
+    InitFlags.FUSE_NO_OPENDIR_SUPPORT: 29,
+    InitFlags.FUSE_EXPLICIT_INVAL_DATA: 30,
+    InitFlags.FUSE_MAP_ALIGNMENT: 31,
+    InitFlags.FUSE_SUBMOUNTS: 32,
+    InitFlags.FUSE_HANDLE_KILLPRIV_V2: 33,
+    InitFlags.FUSE_SETXATTR_EXT: 33,
+    InitFlags.FUSE_INIT_EXT: 36,
+    InitFlags.FUSE_INIT_RESERVED: 36,
+    InitFlags.FUSE_SECURITY_CTX: 36,
+    InitFlags.FUSE_HAS_INODE_DAX: 36,
+    InitFlags.FUSE_CREATE_SUPP_GROUP: 38,
+    InitFlags.FUSE_HAS_EXPIRE_ONLY: 38,
+    InitFlags.FUSE_DIRECT_IO_ALLOW_MMAP: 39,
+    InitFlags.FUSE_PASSTHROUGH: 40,
+    InitFlags.FUSE_NO_EXPORT_SUPPORT: 40,
+    InitFlags.FUSE_HAS_RESEND: 40,
+    InitFlags.FUSE_ALLOW_IDMAP: 41,
+    InitFlags.FUSE_OVER_IO_URING: 42,
+    InitFlags.FUSE_REQUEST_TIMEOUT: 43,
+}
 NOT_OFFERED: Final = (
     InitFlags.FUSE_FILE_OPS
     | InitFlags.FUSE_MAP_ALIGNMENT  # to DAX
@@ -50,14 +99,24 @@ NOT_OFFERED: Final = (
     | InitFlags.FUSE_PASSTHROUGH  # a matter of the kernel's configuration
     | InitFlags.FUSE_OVER_IO_URING
 )
-OFFERED: Final = sum(InitFlags.BITS) & ~NOT_OFFERED
+
+
+@dataclass(frozen=True, slots=True)
+class Sysctls:
+    """What the system's administrator has set, in /proc/sys/fs/fuse and as parameters of the module."""
+
+    default_request_timeout: int = 0  # seconds; 0 is none
+    max_request_timeout: int = 0
+    max_pages_limit: int = 256  # pages in one request
+    max_user_bgreq: int = 65535  # `max_background` of an ordinary user's daemon
+    max_user_congthresh: int = 65535
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What both ends have settled on; the defaults hold until INIT is answered."""
 
-    minor: int = FUSE_KERNEL_MINOR_VERSION  # the daemon's, which decides how long some structs are
+    minor: int = FUSE_KERNEL_MINOR_VERSION  # the daemon's
     flags: int = 0  # InitFlags
     max_readahead: int = READAHEAD  # bytes
     max_write: int = 0  # bytes of data in one WRITE
@@ -66,33 +125,85 @@ class Settings:
     max_background: int = 12
     congestion_threshold: int = 9
     time_gran: int = 1  # nanoseconds
-    request_timeout: int = 0  # seconds; 0 if requests may last for ever
+    request_timeout: int = 0  # seconds; 0 if the daemon does not mind
+
+
+def known_flags(minor: int) -> int:
+    """Return the flags that a kernel of this minor version knows."""
+    return sum(flag for flag, since in SINCE.items() if since <= minor)
+
+
+def offered_flags(minor: int) -> int:
+    """Return the flags that a kernel of this minor version offers to a plain mount."""
+    return known_flags(minor) & ~NOT_OFFERED
 
 
 def send_init(connection: Connection) -> None:
     """Queue INIT, and have its answer open the gate. Does not wait."""
-    flags, flags2 = split_init_flags(OFFERED)
-    request = Request(connection)
-    request.ask("INIT", 0, InitIn(FUSE_KERNEL_VERSION, FUSE_KERNEL_MINOR_VERSION, READAHEAD, flags, flags2))
+    connection.send_background(_init(connection))
+
+
+async def exchange_init(connection: Connection) -> None:
+    """Send INIT and wait until it is answered (SYNC_INIT). A kill aborts the connection.
+
+    Raises:
+        OSError: ENOTCONN if the answer is no good, or none came.
+    """
+    request = _init(connection)
+    request.kill_aborts = True
+    try:
+        await connection.send(request)
+    except OSError:
+        pass  # `init_answered` has been told
+    finally:
+        connection.drop(request)
+    if connection.refused or not connection.connected:
+        raise os_error(errno.ENOTCONN)
+
+
+def _init(connection: Connection) -> Request:
+    """Take a request, past the gate, and fill in an INIT of the kernel's own."""
+    flags, flags2 = split_init_flags(offered_flags(connection.minor))
+    request = connection.pool.take_unasked()
+    connection.num_waiting += 1
+    request.ask("INIT", 0, InitIn(FUSE_KERNEL_VERSION, connection.minor, READAHEAD, flags, flags2))
     request.end = init_answered
-    connection.send_background(request)
+    return request
 
 
 def init_answered(request: Request) -> None:
     """Open the gate; if the answer is an error, or not ours to understand, to ECONNREFUSED alone."""
+    connection = request.connection
     settings = None
     if not request.error and request.reply is not None:
-        settings = negotiate(request.reply.structs[0])
-    request.connection.open_gate(settings)
+        task = running()
+        privileged = task is None or task.process is None or task.process.credentials.privileged
+        settings = negotiate(request.reply.structs[0], connection.minor, connection.sysctls, privileged)
+    superblock = connection.superblock
+    if settings is not None and superblock is not None and settings.flags & InitFlags.FUSE_ALLOW_IDMAP:
+        if not superblock.options.default_permissions:
+            settings = None
+    connection.open_gate(settings)
 
 
-def negotiate(answer: InitOut) -> Settings | None:
-    """Return what the daemon's `answer` makes of the connection; None if it speaks another protocol."""
+def negotiate(
+    answer: InitOut,
+    minor: int = FUSE_KERNEL_MINOR_VERSION,
+    sysctls: Sysctls = Sysctls(),
+    privileged: bool = True,
+) -> Settings | None:
+    """Return what the daemon's `answer` makes of the connection; None if it speaks another protocol.
+
+    Args:
+        minor: the kernel's.
+        privileged: whether the daemon may exceed the limits for ordinary users.
+    """
     if answer.major != FUSE_KERNEL_VERSION:
         return None
-    flags = join_init_flags(answer.flags, answer.flags2) if answer.minor >= 6 else 0
-    limits_background = answer.minor >= 13
-    max_pages = min(max(answer.max_pages, 1), MAX_PAGES_LIMIT) if flags & InitFlags.FUSE_MAX_PAGES else MAX_PAGES
+    flags = _understood(answer) & known_flags(minor)
+    max_pages = MAX_PAGES
+    if flags & InitFlags.FUSE_MAX_PAGES:
+        max_pages = min(max(answer.max_pages, 1), sysctls.max_pages_limit)
     return Settings(
         minor=answer.minor,
         flags=flags,
@@ -100,8 +211,29 @@ def negotiate(answer: InitOut) -> Settings | None:
         max_write=max(PAGE, answer.max_write) if answer.minor >= 5 else PAGE,
         max_pages=max_pages,
         name_max=FUSE_NAME_MAX if flags & InitFlags.FUSE_MAX_PAGES and max_pages > 1 else 1024,
-        max_background=(limits_background and answer.max_background) or 12,
-        congestion_threshold=(limits_background and answer.congestion_threshold) or 9,
+        max_background=_limit(answer, answer.max_background, 12, None if privileged else sysctls.max_user_bgreq),
+        congestion_threshold=_limit(
+            answer, answer.congestion_threshold, 9, None if privileged else sysctls.max_user_congthresh
+        ),
         time_gran=answer.time_gran if 1 <= answer.time_gran <= SECOND else 1,
         request_timeout=answer.request_timeout if flags & InitFlags.FUSE_REQUEST_TIMEOUT else 0,
     )
+
+
+def _understood(answer: InitOut) -> int:
+    """Return the flags of `answer` as its minor version means them."""
+    if answer.minor < 6:
+        return 0
+    flags = join_init_flags(answer.flags, answer.flags2)
+    if answer.minor < 9:
+        flags &= ~InitFlags.FUSE_EXPORT_SUPPORT
+    if answer.minor < 17:  # flock(2) went where fcntl(2) went
+        flags &= ~InitFlags.FUSE_FLOCK_LOCKS
+        flags |= InitFlags.FUSE_FLOCK_LOCKS if flags & InitFlags.FUSE_POSIX_LOCKS else 0
+    return flags
+
+
+def _limit(answer: InitOut, asked: int, default: int, most: int | None) -> int:
+    if answer.minor < 13 or not asked:
+        return default
+    return asked if most is None else min(asked, most)

@@ -15,7 +15,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from types import TracebackType
 
-from fusewire.events import Step
+from fusewire import events
+from fusewire.events import Step, note
 from fusewire.kernel.tasks import Task, current, step
 from fusewire.kernel.waitq import Sleep, WaitQueue
 
@@ -25,16 +26,17 @@ __all__ = ["Held", "Semaphore"]
 class Semaphore:
     """A lock held by one task, or shared by several. Waiters are served in the order in which they came.
 
-    `async with semaphore.exclusive()` and `async with semaphore.shared()` hold it.
+    `async with semaphore.exclusive()` and `async with semaphore.shared()` hold it. What only those
+    need who wait is made when somebody does: there is one of these for each inode.
     """
 
-    __slots__ = ("holders", "name", "waiting", "waitq")
+    __slots__ = ("_waitq", "holders", "name", "waiting")
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.holders: dict[Task, bool] = {}  # who holds it; whether shared
-        self.waiting: dict[Task, bool] = {}  # who waits for it; whether to share it
-        self.waitq = WaitQueue(name, holders=self._holders, on_wake=Step.RELEASE, on_woken=Step.ACQUIRED)
+        self.waiting: dict[Task, bool] | None = None  # who waits for it; whether to share it
+        self._waitq: WaitQueue | None = None
 
     def exclusive(self, depth: Sleep = Sleep.UNINTERRUPTIBLE) -> Held:
         return Held(self, False, depth)
@@ -47,6 +49,13 @@ class Semaphore:
         """The task that holds it exclusively."""
         return next((task for task, shared in self.holders.items() if not shared), None)
 
+    @property
+    def waitq(self) -> WaitQueue:
+        """Where those sleep who wait for it."""
+        if self._waitq is None:
+            self._waitq = WaitQueue(self.name, self._holders, on_wake=Step.RELEASE, on_woken=Step.ACQUIRED)
+        return self._waitq
+
     async def acquire(self, shared: bool = False, depth: Sleep = Sleep.UNINTERRUPTIBLE) -> None:
         """Take it, alone or shared.
 
@@ -55,32 +64,59 @@ class Semaphore:
         """
         task = current()
         assert task not in self.holders, f"{task} holds the {self.name} already"
-        await step(Step.ACQUIRE, self.name)
-        if not self.waiting and self._free_for(shared):
-            self.holders[task] = shared
+        if events.hook is not None:
+            await step(Step.ACQUIRE, self.name)
+        if self.try_acquire(shared):
             return
+        if self.waiting is None:
+            self.waiting = {}
         self.waiting[task] = shared
         try:
             await self.waitq.sleep(until=lambda: task in self.holders, depth=depth)
         except BaseException:
-            self.waiting.pop(task, None)
-            if task in self.holders:  # it was handed over to one that is being closed
-                self._release(task)
+            self._give_up(task)
             raise
 
-    def release(self) -> None:
-        self._release(current())
+    def try_acquire(self, shared: bool = False) -> bool:
+        """Take it if nobody has to be waited for; say whether we have it now."""
+        if self.waiting or not self._free_for(shared):
+            return False
+        self.holders[current()] = shared
+        return True
 
-    def _release(self, task: Task) -> None:
+    def release(self) -> None:
+        """Let go of it, in the task that holds it."""
+        self.release_of(current())
+
+    def release_of(self, task: Task) -> None:
+        """Let go of what `task` holds."""
+        assert task in self.holders, f"nobody holds the {self.name}: {task} does not"
         del self.holders[task]
-        granted = 0
-        for waiter, shared in list(self.waiting.items()):
+        self._hand_on()
+
+    def _give_up(self, task: Task) -> None:
+        """End the wait of `task`, which may have been handed it meanwhile, and may have stood in others' way."""
+        if self.waiting:
+            self.waiting.pop(task, None)
+        if task in self.holders:
+            self.release_of(task)
+        elif self.waiting:
+            self._hand_on()
+
+    def _hand_on(self) -> None:
+        """Give it to those who may have it now, and wake them."""
+        granted = []
+        while self.waiting:
+            task, shared = next(iter(self.waiting.items()))
             if not self._free_for(shared):
                 break
-            del self.waiting[waiter]
-            self.holders[waiter] = shared
-            granted += 1
-        self.waitq.wake_these([waiter for waiter in self.holders if waiter in self.waitq.sleepers][:granted])
+            del self.waiting[task]
+            self.holders[task] = shared
+            granted.append(task)
+        if granted:
+            self.waitq.wake_these([task for task in granted if task in self.waitq.sleepers])
+        elif events.hook is not None:
+            note(Step.RELEASE, self.name, (), Step.ACQUIRED)
 
     def _free_for(self, shared: bool) -> bool:
         return not self.holders or (shared and all(self.holders.values()))
@@ -99,7 +135,8 @@ class Held:
 
     async def __aenter__(self) -> None:
         self.task = current()
-        await self.semaphore.acquire(self.shared, self.depth)
+        if events.hook is not None or not self.semaphore.try_acquire(self.shared):
+            await self.semaphore.acquire(self.shared, self.depth)
 
     async def __aexit__(self, kind: type[BaseException] | None, error: object, traceback: TracebackType | None) -> None:
-        self.semaphore._release(self.task)
+        self.semaphore.release_of(self.task)

@@ -1,10 +1,30 @@
 """mount(2) and umount(2) of FUSE.
 
-Source: fs/fuse/inode.c, fuse_fill_super_common.
+A mount covers a directory of another one, or is the root of all. It is *busy* while anybody uses
+anything of it: an open file, a mapping, a process's directory, a mount upon it.
+
+    umount                  EBUSY if it is busy
+    umount with MNT_FORCE   aborts the connection first, so that whoever waits for the daemon goes;
+                            then the same: it may still be busy
+    umount with MNT_DETACH  nobody finds it any more; it ends when the last who uses it is done
+
+The end of a mount: a filesystem on a block device (fuseblk) is sent DESTROY, and waited for; the
+connection is aborted, and whatever is unfinished waited for. Nothing is forgotten, request by
+request: that the connection is gone tells the daemon to forget it all.
+
+Not modelled: MNT_EXPIRE, remounting, mounts seen at several places, namespaces.
+
+Source: fs/namespace.c, do_umount, umount_tree; fs/fuse/inode.c, fuse_fill_super_common,
+fuse_umount_begin, fuse_conn_destroy.
 """
 
 from __future__ import annotations
 
+import errno
+import stat
+from typing import Final
+
+from fusewire.errors import os_error
 from fusewire.kernel.connection import Connection
 from fusewire.kernel.device import Device
 from fusewire.kernel.init import send_init
@@ -15,7 +35,11 @@ from fusewire.kernel.vfs.superblock import Options, Superblock
 from fusewire.kernel.vfs.system import System
 from fusewire.wire import FUSE_KERNEL_MINOR_VERSION, FUSE_ROOT_ID, Attr
 
-__all__ = ["mount"]
+__all__ = ["MNT_DETACH", "MNT_FORCE", "UMOUNT_NOFOLLOW", "mount", "umount"]
+
+MNT_FORCE: Final = 0x1  # include/linux/fs.h
+MNT_DETACH: Final = 0x2
+UMOUNT_NOFOLLOW: Final = 0x8
 
 
 def mount(
@@ -25,21 +49,55 @@ def mount(
     profile: Profile = LINUX,
     minor: int = FUSE_KERNEL_MINOR_VERSION,
     on: Dentry | None = None,
+    connection: Connection | None = None,
 ) -> Superblock:
-    """Mount what the daemon behind `device` serves; INIT is sent, not awaited."""
-    connection = Connection(profile, minor)
+    """Mount what the daemon behind `device` serves; INIT is sent, not awaited.
+
+    Args:
+        on: where, a directory unless `options.rootmode` says that the root is none; None: at the root of all.
+
+    Raises:
+        OSError: ENOTDIR if only one of `on` and the root is a directory; ENOENT if `on` was
+            removed; EBUSY if there is a root already; EINVAL if the device has been mounted before.
+    """
+    if on is None and system.root is not None:
+        raise os_error(errno.EBUSY)
+    if on is not None:
+        _check_mountpoint(on, options)
+    connection = connection or Connection(profile, minor, system.clock)
     device.bind(connection)
     superblock = Superblock(system, connection, options, system.new_device())
     connection.superblock = superblock
     root = Inode(superblock, FUSE_ROOT_ID, 0, Attr(ino=FUSE_ROOT_ID, mode=options.rootmode, nlink=1))
-    root.references = root.aliases = 1
     superblock.inodes[FUSE_ROOT_ID] = root
-    superblock.root = Dentry(superblock, None, b"/", root)
-    superblock.covers = on
-    if on is None:
-        system.root = superblock.root
-    else:
-        on.mounted = superblock
-    system.superblocks.append(superblock)
+    superblock.root = Dentry(superblock, None, b"/")
+    superblock.root.attach(root)
+    superblock.cover(on)
     send_init(connection)
     return superblock
+
+
+def _check_mountpoint(on: Dentry, options: Options) -> None:
+    if on.removed or on.dead:
+        raise os_error(errno.ENOENT)
+    if on.is_dir != stat.S_ISDIR(options.rootmode):
+        raise os_error(errno.ENOTDIR)
+
+
+async def umount(superblock: Superblock, flags: int = 0) -> None:
+    """Unmount; `flags` are MNT_FORCE and MNT_DETACH. Returns when the mount has ended, or been detached.
+
+    Raises:
+        OSError: EBUSY if it is in use; EINVAL if it has been unmounted already.
+    """
+    if flags & MNT_FORCE:
+        superblock.connection.abort()
+    if superblock.detached:
+        raise os_error(errno.EINVAL)
+    if flags & MNT_DETACH:
+        superblock.detach()
+        return
+    if superblock.busy:
+        raise os_error(errno.EBUSY)
+    superblock.uncover()
+    await superblock.shut_down()

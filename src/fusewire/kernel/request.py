@@ -1,19 +1,23 @@
 """A request and its stages, as data.
 
-    unused --send--> pending --read--> copying out --copied--> processing --write--> copying in
-                        |                   |                      |                     |
-              kill, abort, too long       abort                  abort             copied, abort
-                        v                   v                      v                     v
-                    finished            finished               finished              finished
+    unused -> (background ->) pending -> faulting out <-> copying out -> processing -> copying in <-> faulting in
+                                                                             |               |
+                                                     resend: back to pending <               > finished
 
-A copy runs outside all locks, to or from memory that the sender owns, so a kill must not finish a
-request that is `locked`: the table has no such row, and the sender waits (kernel.txt, its last
-paragraph). An abort leaves it to its copier, who looks when the copy is done.
+A request is copied to and from memory that its sender owns, so nothing may end it in the middle of
+a copy: it is then `locked`. A copy goes page by page, and each page of the daemon's buffer is
+faulted in while the request is *not* locked, for a fault may sleep for as long as it likes, and may
+need this very request to be ended first. Hence two stages on either way, and the last paragraph of
+kernel.txt is two columns of the table:
+
+    copying     locked: an abort only marks it ABORTED, and its copier, who looks when the page is done, ends it
+    faulting    not locked: it is ended at once, and its copier, when the fault is over, finds it FINISHED
 
 Linux lets nobody go whose request the daemon has read: it asks the daemon to hurry. In 2005 a
 killed sender went, and the request stayed until its reply was thrown away: the rows of GIVING_UP.
 
-Not modelled yet: the copy page by page, each page faulted in while the request is not `locked`.
+A request is counted as long as somebody refers to it: its sender, the queue it is on, an abort that
+is about to end it. With the last reference it goes back to `unused`.
 
 Source: fs/fuse/dev.c; kernel.txt.
 """
@@ -21,52 +25,86 @@ Source: fs/fuse/dev.c; kernel.txt.
 from __future__ import annotations
 
 import enum
+import errno
+import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from fusewire.errors import os_error
 from fusewire.kernel.tasks import Task
 from fusewire.kernel.waitq import WaitQueue
-from fusewire.wire import Operation, Reply, WireStruct, encode_request, operation
+from fusewire.wire import NO_EXTENSIONS, Extensions, InHeader, Operation, Reply, WireStruct, encode_request, operation
 
 if TYPE_CHECKING:
     from fusewire.kernel.connection import Connection
 
+__all__ = ["GIVING_UP", "TRANSITIONS", "Request", "Stage", "Transitions"]
+
 
 class Stage(enum.Enum):
     UNUSED = "unused"  # in the connection's pool, or being filled in by its sender
+    BACKGROUND = "background"  # waits until fewer of its kind are under way
     PENDING = "pending"  # queued; the daemon has not read it
-    COPYING_OUT = "copying out"  # on a device's `io`: a reader fills its buffer
+    FAULTING_OUT = "faulting out"  # on a device's `io`: a reader's buffer is faulted in
+    COPYING_OUT = "copying out"  # on `io`, locked: a page of it goes to the reader
     PROCESSING = "processing"  # read; the reader owes a reply
-    COPYING_IN = "copying in"  # on a device's `io` again: a writer fills the reply
+    COPYING_IN = "copying in"  # on `io` again, locked: a page of the reply comes in
+    FAULTING_IN = "faulting in"  # on `io`: the writer's buffer is faulted in
+    ABORTED = "aborted"  # on `io`, locked: its copier will end it
     GIVEN_UP = "given up"  # processing still, but its sender has gone
+    LEFT = "left"  # on `io`, being faulted, but its sender has gone: its copier will end it
     FINISHED = "finished"  # answered, aborted or withdrawn; the sender may return
+
+    __hash__ = object.__hash__  # by identity: Enum's own is written in Python, and the table is looked up all the time
 
 
 Transitions = Mapping[tuple[Stage, str], Stage]
 
 TRANSITIONS: Final[Transitions] = {
     (Stage.UNUSED, "send"): Stage.PENDING,
-    (Stage.PENDING, "read"): Stage.COPYING_OUT,
+    (Stage.UNUSED, "send in background"): Stage.BACKGROUND,
+    (Stage.UNUSED, "refuse"): Stage.FINISHED,  # the connection is gone
+    (Stage.BACKGROUND, "send"): Stage.PENDING,
+    (Stage.BACKGROUND, "abort"): Stage.FINISHED,
+    (Stage.PENDING, "read"): Stage.FAULTING_OUT,
     (Stage.PENDING, "too long"): Stage.FINISHED,  # for its reader's buffer
     (Stage.PENDING, "kill"): Stage.FINISHED,  # the daemon never sees it
     (Stage.PENDING, "abort"): Stage.FINISHED,
+    (Stage.FAULTING_OUT, "lock"): Stage.COPYING_OUT,
+    (Stage.FAULTING_OUT, "fault"): Stage.FINISHED,  # there is no such memory
+    (Stage.FAULTING_OUT, "abort"): Stage.FINISHED,
+    (Stage.COPYING_OUT, "unlock"): Stage.FAULTING_OUT,
     (Stage.COPYING_OUT, "copied"): Stage.PROCESSING,
-    (Stage.COPYING_OUT, "abort"): Stage.FINISHED,
+    (Stage.COPYING_OUT, "told"): Stage.FINISHED,  # it wants no reply
+    (Stage.COPYING_OUT, "abort"): Stage.ABORTED,
     (Stage.PROCESSING, "write"): Stage.COPYING_IN,
     (Stage.PROCESSING, "abort"): Stage.FINISHED,
+    (Stage.PROCESSING, "resend"): Stage.PENDING,
+    (Stage.COPYING_IN, "unlock"): Stage.FAULTING_IN,
     (Stage.COPYING_IN, "copied"): Stage.FINISHED,
-    (Stage.COPYING_IN, "abort"): Stage.FINISHED,
+    (Stage.COPYING_IN, "abort"): Stage.ABORTED,
+    (Stage.FAULTING_IN, "lock"): Stage.COPYING_IN,
+    (Stage.FAULTING_IN, "fault"): Stage.FINISHED,
+    (Stage.FAULTING_IN, "abort"): Stage.FINISHED,
+    (Stage.ABORTED, "copied"): Stage.FINISHED,
 }
 
 GIVING_UP: Final[Transitions] = {
     (Stage.PROCESSING, "kill"): Stage.GIVEN_UP,
     (Stage.GIVEN_UP, "write"): Stage.FINISHED,  # nobody is left who would want the reply
     (Stage.GIVEN_UP, "abort"): Stage.FINISHED,
+    (Stage.FAULTING_OUT, "kill"): Stage.LEFT,
+    (Stage.FAULTING_IN, "kill"): Stage.LEFT,
+    (Stage.LEFT, "left"): Stage.FINISHED,  # said by its copier, like the next two
+    (Stage.COPYING_OUT, "left"): Stage.FINISHED,  # its sender waits for the end of this page in order to go
+    (Stage.COPYING_IN, "left"): Stage.FINISHED,
+    (Stage.LEFT, "abort"): Stage.FINISHED,
 }
 
+LOCKED: Final = frozenset({Stage.COPYING_OUT, Stage.COPYING_IN, Stage.ABORTED})
+FAULTING: Final = frozenset({Stage.FAULTING_OUT, Stage.FAULTING_IN})
 
-@dataclass(slots=True, eq=False)
+
 class Request:
     """One message of a connection and what has become of it.
 
@@ -74,48 +112,138 @@ class Request:
     called once when it is finished.
     """
 
-    connection: Connection
-    operation: Operation = field(init=False)
-    nodeid: int = 0
-    body: WireStruct | None = None
-    names: Sequence[bytes] = ()
-    data: bytes = b""
-    uid: int = 0
-    gid: int = 0
-    pid: int = 0
-    unique: int = 0  # given when sent
-    stage: Stage = Stage.UNUSED
-    interrupted: bool = False  # its sender was sent a signal while it waited
-    error: int = 0  # positive errno; 0 if none
-    reply: Reply | None = None  # None while there is none
-    reader: Task | None = None  # the task that owes the reply
-    end: Callable[[Request], None] | None = None
-    waitq: WaitQueue = field(init=False)
+    __slots__ = (
+        "_waitq",
+        "background",
+        "body",
+        "connection",
+        "created",
+        "data",
+        "end",
+        "error",
+        "extensions",
+        "force",
+        "gid",
+        "interrupted",
+        "kill_aborts",
+        "message",
+        "names",
+        "nodeid",
+        "operation",
+        "pid",
+        "pooled",
+        "reader",
+        "references",
+        "reply",
+        "stage",
+        "uid",
+        "unique",
+        "unpin",
+    )
 
-    def __post_init__(self) -> None:
-        self.waitq = WaitQueue("req->waitq", holders=self._holders)
+    operation: Operation
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.nodeid = 0
+        self.body: WireStruct | None = None
+        self.names: Sequence[bytes] = ()
+        self.data = b""
+        self.extensions = NO_EXTENSIONS
+        self.uid = self.gid = self.pid = 0  # whose system call it is; 0 of the kernel's own
+        self.unique = 0  # given when it is queued on `pending`
+        self.message = b""  # as the daemon reads it, from then on
+        self.created = 0.0  # by the system's clock; 0 while no request may time out
+        self.stage = Stage.UNUSED
+        self.references = 1
+        self.force = False  # it passes every gate, and no signal ends it
+        self.kill_aborts = False  # a kill of its sender aborts the connection
+        self.pooled = False  # it has a place in 2005's pool, to be given back
+        self.background = False  # it counts in the connection's background, until it ends
+        self.interrupted = False  # its sender was sent a signal while it waited
+        self.error = 0  # positive errno; 0 if none
+        self.reply: Reply | None = None  # None while there is none
+        self.reader: Task | None = None  # the task that owes the reply
+        self.end: Callable[[Request], None] | None = None
+        self.unpin: Callable[[], None] | None = None  # lets go of what is held on its account, once it is given up
+        self._waitq: WaitQueue | None = None
 
     def __repr__(self) -> str:
         return f"<Request {self.unique} {self.stage.value}>"
 
     def ask(
-        self, name: str, nodeid: int, body: WireStruct | None = None, names: Sequence[bytes] = (), data: bytes = b""
+        self,
+        name: str,
+        nodeid: int,
+        body: WireStruct | None = None,
+        names: Sequence[bytes] = (),
+        data: bytes = b"",
+        extensions: Extensions = NO_EXTENSIONS,
     ) -> None:
         """Fill in what is asked: an operation by its name, such as 'UNLINK', and its parts on the wire."""
         self.operation = operation(name)
         self.nodeid, self.body, self.names, self.data = nodeid, body, names, data
+        self.extensions = extensions
+
+    @property
+    def waitq(self) -> WaitQueue:
+        """Where its sender sleeps, and in 2005 whoever waits until it is unlocked."""
+        if self._waitq is None:
+            self._waitq = WaitQueue("req->waitq", self._holders)
+        return self._waitq
+
+    def wake(self) -> None:
+        """Let whoever sleeps on `waitq` look again."""
+        if self._waitq is not None:
+            self._waitq.wake()
+
+    # Its stages.
+
+    def move(self, verb: str) -> None:
+        """Go to the next stage; KeyError if `verb` is illegal in this one."""
+        self.stage = self.connection.profile.transitions[self.stage, verb]
 
     @property
     def locked(self) -> bool:
         """A copy to or from the sender's memory is taking place."""
-        return self.stage in (Stage.COPYING_OUT, Stage.COPYING_IN)
+        return self.stage in LOCKED
 
     @property
-    def message(self) -> bytes:
-        """The request as the daemon reads it."""
-        return encode_request(
+    def given_up(self) -> bool:
+        """Its sender has gone, or goes as soon as it is unlocked."""
+        return self.interrupted and not self.connection.profile.interrupts
+
+    def lock(self) -> None:
+        """Begin to copy a page: no fault from here on (lock_request).
+
+        Raises:
+            OSError: ENOENT if it ended, or was given up, while it was not locked.
+        """
+        if self.stage not in FAULTING or self.given_up:
+            raise os_error(errno.ENOENT)
+        self.move("lock")
+
+    def unlock(self) -> None:
+        """End the copy of a page: a fault may come (unlock_request).
+
+        Raises:
+            OSError: ENOENT if it was aborted meanwhile; it stays locked, until its copier ends it.
+        """
+        if self.stage is Stage.ABORTED:
+            raise os_error(errno.ENOENT)
+        self.move("unlock")
+        if self.given_up:
+            self.wake()
+
+    # On the wire.
+
+    def encode(self, unique: int) -> None:
+        """Give it its number, and make the message that the daemon will read."""
+        self.unique = unique
+        connection = self.connection
+        self.message = encode_request(
             self.operation,
-            unique=self.unique,
+            unique=unique,
             nodeid=self.nodeid,
             uid=self.uid,
             gid=self.gid,
@@ -123,15 +251,19 @@ class Request:
             body=self.body,
             names=self.names,
             data=self.data,
-            minor=self.connection.settings.minor,
+            extensions=self.extensions,
+            minor=connection.common_minor,
+            setxattr_ext=connection.setxattr_ext,
         )
 
-    def move(self, verb: str) -> None:
-        """Go to the next stage; KeyError if `verb` is illegal in this one."""
-        self.stage = self.connection.profile.transitions[self.stage, verb]
+    def renumber(self, unique: int) -> None:
+        """Give it another number, in its message too."""
+        self.unique = unique
+        at = InHeader.OFFSETS["unique"]
+        self.message = self.message[:at] + unique.to_bytes(8, sys.byteorder) + self.message[at + 8 :]
 
     def _holders(self) -> Sequence[Task]:
         """One of many may read a request; who has read it must answer."""
-        if self.stage is Stage.PENDING:
+        if self.stage in (Stage.PENDING, Stage.BACKGROUND):
             return self.connection.readers
         return [self.reader] if self.reader is not None else []

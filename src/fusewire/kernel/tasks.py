@@ -8,7 +8,8 @@ Kernel code is `async def`. It suspends for two reasons, both in `trap`:
 `run` is the fixed order runner: the task that ran last goes on while it can, then the first that
 can, in the order given. `choose` puts another order in its place. One thread and no clock: what
 runs between two traps is atomic, as if under one kernel lock. A task itself knows nothing of who
-resumes it, so that other runners (threads, asyncio) can drive the same code.
+resumes it, so that other runners (runners/) drive the same code: whoever wakes a task puts it onto
+`runnable`, which its runner has given it.
 
 A signal is noted on its task, and ends the sleep that it may end. A task that has been killed
 returns from its system call, giving back what it holds, and then runs no more code of its own:
@@ -16,16 +17,17 @@ the system call ends in `Killed`, which no `except Exception` of a filesystem ho
 
 Whoever drops a task that is asleep closes it: left to the garbage collector, its clean-up would
 run, and be watched, in the middle of another run. Clean-up (`finally`) never awaits.
-
-Not modelled yet: the runners for threads and asyncio, and handlers that await asyncio.
 """
 
 from __future__ import annotations
 
 import contextvars
 import enum
+import threading
 import types
-from collections.abc import Callable, Coroutine, Generator, Sequence
+from collections import deque
+from collections.abc import Callable, Coroutine, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from fusewire import events
@@ -63,7 +65,9 @@ class Task:
         self.joined: WaitQueue | None = None  # the last queue it joined, in order to sleep
         self.trapped: WaitQueue | None = None  # what it gave to its last trap
         self.finished = False
-        self.result: object = None  # what it returned, or the OSError or Killed that it raised
+        self.result: object = None  # what it returned or, if it raised, the exception
+        self.runnable: deque[Task] | None = None  # its runner's: of tasks that have been woken
+        self.ended: Callable[[Task], object] | None = None  # called by its runner when it has finished
 
     def __repr__(self) -> str:
         return f"<Task {self.name}>"
@@ -77,17 +81,24 @@ class Task:
         return not self.finished and self.asleep_on is None
 
     def resume(self) -> None:
-        """Run to the next trap, or to the end."""
-        global _current
-        previous, _current = _current, self
+        """Run to the next trap, or to the end.
+
+        Raises:
+            Exception: what is no outcome of a system call but a mistake, after which the task has finished.
+        """
+        previous, _thread.task = _thread.task, self
         try:
-            self.context.run(_to_next_trap, self.coroutine)
+            if self.context.run(self.coroutine.send, None) is not _TRAP:
+                self.context.run(_refuse, self.coroutine)
         except StopIteration as stop:
             self.finished, self.result = True, stop.value
         except (OSError, Killed) as error:
             self.finished, self.result = True, error
+        except BaseException as error:
+            self.finished, self.result = True, error
+            raise
         finally:
-            _current = previous
+            _thread.task = previous
 
     def interrupt(self) -> None:
         """Send a signal that has a handler: it ends an interruptible sleep with EINTR."""
@@ -101,6 +112,8 @@ class Task:
         self.signal = max(self.signal, signal)
         if self.joined is not None and self in self.joined.sleepers:  # asleep, or just about to be
             self.joined.sleepers.remove(self)  # it tests for itself whether it may go
+            if self.runnable is not None:
+                self.runnable.append(self)
 
     def take_signals(self, error: OSError | None = None) -> None:
         """Return to the program, after a system call that ended in `error` if any.
@@ -113,18 +126,35 @@ class Task:
         self.signal = Signal.NONE
 
 
-_current: Task | None = None
+class _Thread(threading.local):
+    """One of the program's: other threads may run the tasks of other kernels."""
+
+    task: Task | None = None
+
+
+_thread: Final = _Thread()
 
 
 def current() -> Task:
-    """Return the task that is running."""
-    assert _current is not None, "kernel code runs in a task"
-    return _current
+    """Return the task that is running in this thread."""
+    task = _thread.task
+    assert task is not None, "kernel code runs in a task"
+    return task
 
 
 def running() -> Task | None:
-    """Return the task that is running; None outside of all tasks."""
-    return _current
+    """Return the task that is running in this thread; None outside of all tasks."""
+    return _thread.task
+
+
+@contextmanager
+def outside() -> Iterator[None]:
+    """Be in no task for a while: what runs now is a program's own code, not the kernel's."""
+    previous, _thread.task = _thread.task, None
+    try:
+        yield
+    finally:
+        _thread.task = previous
 
 
 _TRAP: Final = object()
@@ -144,14 +174,12 @@ async def step(text: str, name: str = "") -> None:
         await trap(None)
 
 
-def _to_next_trap(coroutine: Coroutine[object, None, object]) -> None:
-    trapped = coroutine.send(None)
-    while trapped is not _TRAP:  # a handler awaits what no wait queue will wake
+def _refuse(coroutine: Coroutine[object, None, object]) -> None:
+    """Tell whoever awaits what no wait queue will wake, until it comes to the trap, or its end."""
+    trapped: object = None
+    while trapped is not _TRAP:
         trapped = coroutine.throw(
-            RuntimeError(
-                f"a task awaited {trapped!r}, which the fixed order runner cannot wait for: "
-                "under it, await nothing but calls of the embedded kernel"
-            )
+            RuntimeError("a task of the kernel's end awaits nothing but the kernel's end: this is something of asyncio")
         )
 
 
@@ -169,8 +197,8 @@ def run(
     Raises:
         RuntimeError: called from a task.
     """
-    if _current is not None:
-        raise RuntimeError(f"{_current.name} may not run other tasks while it runs: it must be async, and await them")
+    if _thread.task is not None:
+        raise RuntimeError(f"{_thread.task.name} may not run other tasks while it runs: it must be async, and await them")
     events.hook = None if watch is None else lambda event: watch(current(), event)
     last: Task | None = None
     try:

@@ -1,8 +1,8 @@
 """Wait queues: the only place where kernel code sleeps.
 
-A sleeper joins the queue, *then* tests its condition, then sleeps; a waker changes the condition,
-*then* wakes. Whichever comes first, one of them sees the other. Tested before joining, a condition
-that comes true in between finds nobody to wake: a lost wake-up.
+A sleeper joins the queue, tests its condition, then sleeps; a waker changes the condition, *then*
+wakes. Whichever comes first, one of them sees the other. Were there a step between a test and the
+joining after it, a condition that comes true in between would find nobody to wake: a lost wake-up.
 
 `wake` is exclusive: one change lets one sleeper go on, so waking all would be a stampede. What a
 woken task waited for may be gone when it runs, hence it tests again.
@@ -20,9 +20,12 @@ import enum
 import errno
 from collections.abc import Callable, Sequence
 
+from fusewire import events
 from fusewire.errors import os_error
 from fusewire.events import Step, note
 from fusewire.kernel.tasks import Task, current, step, trap
+
+__all__ = ["Sleep", "WaitQueue"]
 
 
 class Sleep(enum.IntEnum):
@@ -33,6 +36,10 @@ class Sleep(enum.IntEnum):
     UNINTERRUPTIBLE = 3
 
 
+def nobody() -> Sequence[Task]:
+    return ()
+
+
 class WaitQueue:
     """Tasks asleep, first come, first woken.
 
@@ -40,10 +47,12 @@ class WaitQueue:
     known: the arrows of the wait-for graph.
     """
 
+    __slots__ = ("holders", "name", "on_wake", "on_woken", "sleepers")
+
     def __init__(
         self,
         name: str,
-        holders: Callable[[], Sequence[Task]] = lambda: (),
+        holders: Callable[[], Sequence[Task]] = nobody,
         on_wake: Step = Step.WAKE,
         on_woken: Step = Step.WOKEN,
     ) -> None:
@@ -60,29 +69,41 @@ class WaitQueue:
                 `until()` does not hold.
         """
         task = current()
-        self._join(task)
-        while not until() and task.signal < depth:
-            await step(Step.SLEEP, self.name)
-            await trap(self)
-            self._join(task)
-        self.sleepers.remove(task)
-        if not until():
-            raise os_error(errno.EINTR)
-
-    def _join(self, task: Task) -> None:
-        if task not in self.sleepers:
+        while not until():
+            if task.signal >= depth:
+                raise os_error(errno.EINTR)
             self.sleepers.append(task)
-        task.joined = self
+            task.joined = self
+            try:
+                if events.hook is not None:
+                    await step(Step.SLEEP, self.name)
+                await trap(self)
+            except BaseException:  # it is being closed, and must not be woken in another's place
+                self.leave(task)
+                raise
+
+    def leave(self, task: Task) -> None:
+        """Take `task` off the queue, if it is on it."""
+        if task in self.sleepers:
+            self.sleepers.remove(task)
 
     def wake(self, count: int = 1) -> None:
         """Let the first `count` sleepers test their conditions again. Never sleeps."""
-        woken, self.sleepers = self.sleepers[:count], self.sleepers[count:]
-        note(self.on_wake, self.name, tuple(task.name for task in woken), self.on_woken)
+        woken = self.sleepers[:count]
+        del self.sleepers[:count]
+        self._woken(woken)
 
     def wake_these(self, tasks: Sequence[Task]) -> None:
         """Let `tasks`, all of them sleepers, test their conditions again. Never sleeps."""
         self.sleepers = [task for task in self.sleepers if task not in tasks]
-        note(self.on_wake, self.name, tuple(task.name for task in tasks), self.on_woken)
+        self._woken(tasks)
 
     def wake_all(self) -> None:
         self.wake(len(self.sleepers))
+
+    def _woken(self, tasks: Sequence[Task]) -> None:
+        for task in tasks:
+            if task.runnable is not None:  # its runner looks there
+                task.runnable.append(task)
+        if events.hook is not None:
+            note(self.on_wake, self.name, tuple(task.name for task in tasks), self.on_woken)

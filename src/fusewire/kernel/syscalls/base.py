@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import errno
 import functools
+import os
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
 
 from fusewire import events
 from fusewire.errors import os_error
@@ -28,6 +29,9 @@ __all__ = ["Caller", "Credentials", "syscall"]
 P = ParamSpec("P")
 T = TypeVar("T")
 C = TypeVar("C", bound="Caller")
+
+FIRST_FD: Final = 3
+OPEN_MAX: Final = 1024  # what Linux begins with
 
 
 @dataclass(slots=True)
@@ -68,8 +72,12 @@ class Caller:
         self.umask_ = 0o022
         self.cwd = cwd  # it holds a reference
         self.files: dict[int, OpenFile] = {}  # by descriptor
+        self.close_on_exec: set[int] = set()  # descriptors
+        self.open_max = OPEN_MAX  # descriptors are less (RLIMIT_NOFILE)
         self.owner = pid  # of POSIX locks: files_struct, shared by threads
         self.ended = False
+        self._reserved: set[int] = set()  # descriptors of files that are being opened
+        self._next_fd = FIRST_FD  # no lower one is free
 
     def __repr__(self) -> str:
         return f"<Process {self.name}>"
@@ -85,13 +93,51 @@ class Caller:
         except KeyError:
             raise os_error(errno.EBADF) from None
 
-    def new_fd(self, file: OpenFile, least: int = 3) -> int:
-        """Give `file` the lowest descriptor that is free; 0 to 2 are left to the terminal."""
-        fd = least
-        while fd in self.files:
+    def opened_file(self, fd: int) -> OpenFile:
+        """Return what `fd` stands for, if it can be read, written or asked at all.
+
+        Raises:
+            OSError: EBADF if it is not open, or with O_PATH.
+        """
+        file = self.files.get(fd)
+        if file is None or file.flags & os.O_PATH:
+            raise os_error(errno.EBADF)
+        return file
+
+    def reserve_fd(self, least: int = 0) -> int:
+        """Set the lowest descriptor aside that is free, and not below `least`; 0 to 2 are left to the terminal.
+
+        Raises:
+            OSError: EMFILE if there is none.
+        """
+        fd = max(least, self._next_fd)
+        while fd in self.files or fd in self._reserved:
             fd += 1
-        self.files[fd] = file
+        if fd >= self.open_max:
+            raise os_error(errno.EMFILE)
+        if least <= self._next_fd:
+            self._next_fd = fd + 1
+        self._reserved.add(fd)
         return fd
+
+    def free_fd(self, fd: int) -> None:
+        """Let `fd`, which stands for nothing any more, be used again."""
+        self._reserved.discard(fd)
+        self.close_on_exec.discard(fd)
+        if FIRST_FD <= fd < self._next_fd:
+            self._next_fd = fd
+
+    def install(self, fd: int, file: OpenFile, *, close_on_exec: bool = False) -> int:
+        """Have `fd`, which was set aside, stand for `file`, taking over the caller's reference; return it."""
+        self._reserved.discard(fd)
+        self.files[fd] = file
+        if close_on_exec:
+            self.close_on_exec.add(fd)
+        return fd
+
+    def new_fd(self, file: OpenFile, least: int = 0) -> int:
+        """Give `file` the lowest descriptor that is free, taking over the caller's reference; errors as `reserve_fd`."""
+        return self.install(self.reserve_fd(least), file)
 
 
 def syscall(

@@ -3,7 +3,13 @@
 A page is *locked* while it is filled or changed. Locked pages are why FUSE can deadlock with
 itself: whoever faults on one waits for the daemon that has yet to fill it. A page is *uptodate*
 if it holds what the file holds, *dirty* if it holds what the daemon has yet to be told, and under
-*writeback* while the daemon is being told.
+*writeback* while the daemon is being told. A page with a *mark* was read ahead, and whoever comes
+to it should have more read ahead (readahead.py).
+
+A page belongs to its cache until it is dropped, which takes its lock. So who has slept until a page
+was unlocked looks whether it is still `cached`, and looks again for the right one if it is not.
+
+Its bytes change in place and are never replaced: mappings look at them, too.
 
 Source: mm/filemap.c.
 """
@@ -17,17 +23,31 @@ from fusewire.kernel.tasks import Task, current, step
 from fusewire.kernel.waitq import Sleep, WaitQueue
 
 if TYPE_CHECKING:
+    from fusewire.kernel.vfs.address_space import Area
     from fusewire.kernel.vfs.inode import Inode
 
-__all__ = ["PAGE", "Page", "PageCache"]
+__all__ = ["BATCH", "PAGE", "Page", "PageCache"]
 
 PAGE: Final = 4096  # bytes
+BATCH: Final = 31  # pages that a reader takes hold of at once (include/linux/pagevec.h)
 
 
 class Page:
     """4096 bytes of one file. Whoever sees a page and then sleeps must look again whether it is still `cached`."""
 
-    __slots__ = ("cached", "data", "dirty", "index", "locked", "locker", "uptodate", "waitq", "writeback")
+    __slots__ = (
+        "cached",
+        "data",
+        "dirty",
+        "index",
+        "locked",
+        "locker",
+        "mark",
+        "uptodate",
+        "waitq",
+        "writeback",
+        "writers",
+    )
 
     def __init__(self, index: int) -> None:
         self.index = index
@@ -36,9 +56,11 @@ class Page:
         self.uptodate = False
         self.dirty = False
         self.writeback = False
+        self.mark = False  # whoever reads it should have more read ahead (PG_readahead)
         self.locked = False
         self.locker: Task | None = None  # who locked it, and thus who is waited for; None: a request in the background
         self.waitq: WaitQueue | None = None
+        self.writers: set[Area] | None = None  # mappings that may store to it without a fault; none once it is clean
 
     def __repr__(self) -> str:
         return f"<Page {self.index}>"
@@ -78,6 +100,13 @@ class Page:
         self.writeback = False
         self._wake()
 
+    def fill(self, data: memoryview | bytes) -> None:
+        """Make it hold `data`, at most 4096 bytes of the daemon's, and zeros after them."""
+        length = len(data)
+        self.data[:length] = data
+        if length < PAGE:
+            self.data[length:] = bytes(PAGE - length)
+
     def _queue(self) -> WaitQueue:
         if self.waitq is None:
             self.waitq = WaitQueue(f"page {self.index}", holders=self._holders)
@@ -94,12 +123,19 @@ class Page:
 class PageCache:
     """The pages of one inode."""
 
-    __slots__ = ("error", "inode", "pages")
+    __slots__ = ("inode", "pages")
 
     def __init__(self, inode: Inode) -> None:
         self.inode = inode
         self.pages: dict[int, Page] = {}
-        self.error = 0  # errno of a failed writeback, to be reported once
+
+    @classmethod
+    def of(cls, inode: Inode) -> PageCache:
+        """Return the page cache of `inode`, making one if it has none yet."""
+        cache = inode.pages
+        if cache is None:
+            cache = inode.pages = cls(inode)
+        return cache
 
     def find(self, index: int) -> Page | None:
         return self.pages.get(index)
@@ -110,6 +146,44 @@ class PageCache:
         if page is None:
             page = self.pages[index] = Page(index)
         return page
+
+    def add(self, index: int) -> Page:
+        """Add an empty page that is not there yet, locked by the current task."""
+        page = self.pages[index] = Page(index)
+        page.try_lock()
+        return page
+
+    async def lock(self, index: int) -> Page:
+        """Return the page, made if need be, locked by the current task; uninterruptible."""
+        while True:
+            page = self.get(index)
+            if not page.try_lock():
+                await page.lock()
+            if page.cached:
+                return page
+            page.unlock()
+
+    def run(self, first: int, last: int) -> list[Page]:
+        """Return the pages from `first` on that can be read together, all uptodate and unmarked but the last.
+
+        None if `first` is absent; at most `BATCH` (mm/filemap.c, filemap_get_read_batch).
+        """
+        pages: list[Page] = []
+        for index in range(first, min(last + 1, first + BATCH)):
+            page = self.pages.get(index)
+            if page is None:
+                break
+            pages.append(page)
+            if not page.uptodate or page.mark:
+                break
+        return pages
+
+    def within(self, first: int, last: int | None) -> list[Page]:
+        """Return the pages that are there from `first` to `last`, or to the end, in their order."""
+        pages = self.pages
+        if last is not None and last - first < len(pages):
+            return [page for index in range(first, last + 1) if (page := pages.get(index)) is not None]
+        return [pages[index] for index in sorted(pages) if index >= first and (last is None or index <= last)]
 
     def drop(self, page: Page) -> None:
         """Take `page` out; whoever still looks at it sees that it is no longer `cached`."""

@@ -9,17 +9,22 @@ Source: fs/fuse/inode.c, fuse_iget, fuse_evict_inode, fuse_parse_param.
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fusewire.kernel.locks import Semaphore
+from fusewire.kernel.tasks import Task
 from fusewire.kernel.vfs.inode import Inode
-from fusewire.wire import FUSE_ROOT_ID
+from fusewire.kernel.waitq import Sleep
+from fusewire.wire import FUSE_ROOT_ID, InitFlags
 
 if TYPE_CHECKING:
     from fusewire.kernel.connection import Connection
+    from fusewire.kernel.control import Control
     from fusewire.kernel.vfs.dentry import Dentry
     from fusewire.kernel.vfs.system import System
+    from fusewire.kernel.waitq import WaitQueue
 
 __all__ = ["Options", "Superblock"]
 
@@ -54,10 +59,114 @@ class Superblock:
         self.dev = dev  # st_dev, and the name of its directory in fusectl
         self.active = True  # until it is unmounted
         self.inodes: dict[int, Inode] = {}  # by nodeid
-        self.rename_mutex = Semaphore("the rename mutex")
+        self.dirty_inodes: dict[Inode, None] = {}  # of which the daemon has not been told all
+        self.rename_mutex = Semaphore("the rename mutex")  # held by who moves a name to another directory
+        self.looking_up: dict[tuple[Dentry, bytes], WaitQueue] = {}  # names of which LOOKUP is under way, by parent
         self.covers: Dentry | None = None  # what it is mounted on; None at the root of all
+        self.detached = False  # nobody finds it any more
+        self.ending = False
         self.root: Dentry  # set by who mounts it
 
     @property
     def root_inode(self) -> Inode:
         return self.inodes[FUSE_ROOT_ID]
+
+    @property
+    def default_permissions(self) -> bool:
+        """The kernel checks modes; otherwise the daemon does as it likes. ACLs need the kernel's checks."""
+        return self.options.default_permissions or self.connection.has(InitFlags.FUSE_POSIX_ACL)
+
+    @property
+    def control(self) -> Control:
+        """The files about its connection in fusectl: `control["abort"].write(b"1")`."""
+        from fusewire.kernel.control import Control
+
+        return Control(self)
+
+    async def write_back(self, older_than: float = 30.0) -> None:
+        """Have the daemon told what has been dirty for so many seconds, as the flusher does; not waiting for it."""
+        from fusewire.kernel.operations.writeback import write_back
+
+        await write_back(self, older_than)
+
+    def drop_caches(self) -> None:
+        """Let every name and every inode go that nobody uses, as `echo 2 > /proc/sys/vm/drop_caches` does."""
+        self.root.prune()
+
+    # Where it stands.
+
+    def cover(self, on: Dentry | None) -> None:
+        """Be found where `on` is, or at the root of all."""
+        self.covers = on
+        if on is None:
+            self.system.root = self.root
+        else:
+            on.get().mounted = self
+        self.system.superblocks.append(self)
+
+    def uncover(self) -> None:
+        """Be found no more."""
+        self.detached = True
+        self.system.superblocks.remove(self)
+        covered, self.covers = self.covers, None
+        if covered is None:
+            self.system.root = None
+        else:
+            covered.mounted = None
+            covered.put()
+
+    @property
+    def busy(self) -> bool:
+        """Whether anybody uses it: a dentry is referred to by others than its children."""
+        return _users(self.root) > 1 or any(_users(dentry) for dentry in self.root.below())
+
+    def detach(self) -> None:
+        """Be found no more, with all that is mounted upon it, and end when nobody uses it any more (MNT_DETACH)."""
+        for other in list(self.system.superblocks):
+            if other.covers is not None and other.covers.superblock is self:
+                other.detach()
+        self.uncover()
+        self.end_if_unused()
+
+    def end_if_unused(self) -> None:
+        """End a mount that has been detached, in a task of its own, if the last who used it has gone."""
+        if self.active and not self.ending and not self.busy:
+            self.ending = True
+            self.system.runner.start(Task(f"umount {self.dev}", self.shut_down()))
+
+    async def shut_down(self) -> None:
+        """End: have the daemon told if it is a fuseblk's, abort, and wait until nothing is unfinished."""
+        connection = self.connection
+        if self.options.fuseblk and connection.initialized and not connection.refused and connection.connected:
+            with contextlib.suppress(OSError):  # whatever the daemon says, it is over
+                await connection.ask("DESTROY", 0, force=True, nocreds=True)
+        connection.abort()
+        await connection.blocked_waitq.sleep(lambda: not connection.num_waiting, Sleep.UNINTERRUPTIBLE)
+        self.active = False
+        self.root.prune()
+        self.root.put()
+
+    # Inodes.
+
+    def evict(self, inode: Inode) -> None:
+        """Forget `inode`, to which nobody refers any more, and have the daemon told so.
+
+        Not after an unmount: the daemon then knows that all is over (fs/fuse/inode.c, fuse_evict_inode).
+        """
+        if self.inodes.get(inode.nodeid) is inode:
+            del self.inodes[inode.nodeid]
+        self.dirty_inodes.pop(inode, None)
+        if inode.pages is not None:
+            for page in list(inode.pages.pages.values()):
+                inode.pages.drop(page)
+        if not self.active:
+            return
+        if inode.nlookup:
+            self.connection.forget(inode.nodeid, inode.nlookup)
+        if inode.attr.nlink:
+            self.connection.evict_ctr += 1
+
+
+def _users(dentry: Dentry) -> int:
+    """How many refer to `dentry` beside what is found below it; what is unhashed below it is in use, and counts."""
+    return dentry.count - len(dentry.children or ())

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from fusewire.kernel.runners import Runner
     from fusewire.kernel.syscalls.process import Process
     from fusewire.kernel.vfs.dentry import Dentry
+    from fusewire.kernel.vfs.file_locks import Waiter
     from fusewire.kernel.vfs.superblock import Superblock
 
 __all__ = ["System"]
@@ -25,6 +26,9 @@ class System:
         self.root: Dentry | None = None  # of the first mount
         self.superblocks: list[Superblock] = []
         self.processes: dict[int, Process] = {}  # by pid
+        self.protected_hardlinks = True  # fs.protected_hardlinks: nobody links others' files that he may not write
+        self.protected_symlinks = False  # fs.protected_symlinks: nobody follows others' links in /tmp and the like
+        self.lock_waiters: list[Waiter] = []  # for locks on any file, that no two wait for each other
         self._pids = itertools.count(100)
         self._devices = itertools.count(64)
 

@@ -1,0 +1,519 @@
+"""Programs by chance, the same for the same seed.
+
+A program that tries anything anywhere is refused nearly always, and tests little beyond the
+refusals. So the generator remembers roughly what its steps have made: names, their kinds, filled
+slots. It believes that all succeed, which is often wrong; that does no harm, for an error is as good
+a result as another. Most steps then do something likely to work, some do not.
+
+What it leaves out: whatever may block (there is no other process then to end the wait), and what
+Linux's answer to depends on the machine.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import select
+import stat as modes
+from collections.abc import Callable
+from random import Random
+from typing import Final
+
+from differential.program import ROLES, Argument, Program, Step
+from differential.subjects import SUBJECTS
+
+__all__ = ["STEPS", "generate"]
+
+STEPS: Final = 50
+NAMES: Final = ("a", "b", "c", "d", "e", "f")
+SLOTS: Final = 5
+MAPS: Final = 2
+DEEPEST: Final = 3
+PAGE: Final = 4096
+MODES: Final = (0o644, 0o600, 0o666, 0o755, 0o700, 0o777, 0o444, 0o000, 0o4755, 0o2755, 0o1777, 0o2644, 0o640)
+ACCESS: Final = (os.O_RDONLY, os.O_WRONLY, os.O_RDWR, os.O_RDWR)
+SOMETIMES: Final = (  # a flag of open, and how often it is set
+    (os.O_CREAT, 0.4),
+    (os.O_TRUNC, 0.12),
+    (os.O_EXCL, 0.08),
+    (os.O_APPEND, 0.12),
+    (os.O_DIRECTORY, 0.04),
+    (os.O_NOFOLLOW, 0.05),
+    (os.O_DIRECT, 0.04),
+    (os.O_SYNC, 0.03),
+    (os.O_DSYNC, 0.03),
+    (os.O_NOATIME, 0.03),
+    (os.O_PATH, 0.04),
+    (os.O_CLOEXEC, 0.2),
+    (os.O_NOCTTY, 0.02),
+)
+SIZES: Final = (0, 1, 5, 100, 4095, 4096, 4097, 8192, 10000, 20000, 70000)
+OFFSETS: Final = (0, 0, 0, 1, 10, 4095, 4096, 5000, 8192, 12288, 65536, 100000)
+XATTRS: Final = ("user.a", "user.b", "trusted.t", "security.s", "system.unknown", "user.", "nonsense")
+FALLOCATE: Final = (0, 0, 1, 1, 3, 3, 16, 17, 2, 8, 32)
+PLACES: Final = (0, 10, 4096, 8000, 12288)  # in mapped memory
+GETFLAGS: Final = 0x80086601  # FS_IOC_GETFLAGS
+FIONREAD: Final = 0x541B
+
+Maker = Callable[["Generator"], tuple[Argument, ...]]
+
+
+class NothingThere(Exception):
+    """A call makes no sense now."""
+
+
+class Generator:
+    """What is believed of the program so far."""
+
+    def __init__(self, random: Random, special: bool) -> None:
+        self.random = random
+        self.special = special
+        self.role = 0
+        self.directories: dict[str, None] = {"": None}  # paths from the root, without a slash before or behind
+        self.files: dict[str, None] = {}
+        self.links: dict[str, None] = {}
+        self.fifos: dict[str, None] = {}
+        self.roles = self.random.choices(((0,), (0, 1), (0, 1, 2), (1, 2)), (4, 3, 2, 1))[0]
+        self.cwd = dict.fromkeys(range(len(ROLES)), "")
+        self.open: dict[int, set[int]] = {role: set() for role in range(len(ROLES))}
+        self.open_directories: dict[int, set[int]] = {role: set() for role in range(len(ROLES))}
+        self.mapped: dict[int, set[int]] = {role: set() for role in range(len(ROLES))}
+
+    def chance(self, probability: float) -> bool:
+        return self.random.random() < probability
+
+    # --- paths
+
+    def spelled(self, path: str) -> str:
+        """Write a path from the root as the process at work may write it."""
+        cwd = self.cwd[self.role]
+        if self.chance(0.25):
+            text = "/" + path
+        elif cwd and path.startswith(cwd + "/"):
+            text = path[len(cwd) + 1 :]
+        elif cwd:
+            text = "../" * (cwd.count("/") + 1) + path
+        else:
+            text = path or "."
+        if self.chance(0.03):
+            text = text.replace("/", "//") if "/" in text else f"./{text}"
+        return text + "/" if self.chance(0.03) else text
+
+    def old(self, *kinds: dict[str, None]) -> str:
+        """Return the path of something that is there, of one of these kinds."""
+        paths = [path for kind in kinds for path in kind]
+        if not paths or self.chance(0.05):
+            return self.odd() if self.chance(0.3) else self.spelled(self.new_path())
+        return self.spelled(self.random.choice(paths))
+
+    def odd(self) -> str:
+        return self.random.choice(("", ".", "..", "/", "n" * 256, "n" * 255, "none/at/all", "a/../b", "a/./b", "p" * 4096))
+
+    def new_path(self) -> str:
+        """Return a path from the root, of which at least the last name may be new."""
+        shallow = [path for path in self.directories if path.count("/") < DEEPEST - 1]
+        parent = self.random.choice(shallow)
+        name = self.random.choice(NAMES)
+        return f"{parent}/{name}" if parent else name
+
+    def anything(self) -> str:
+        return self.old(self.files, self.files, self.directories, self.links, self.fifos)
+
+    def new(self, kind: dict[str, None]) -> str:
+        path = self.new_path()
+        kind[path] = None
+        return self.spelled(path)
+
+    def forget(self, path: str) -> None:
+        for kind in (self.directories, self.files, self.links, self.fifos):
+            for known in [one for one in kind if one == path or one.startswith(f"{path}/")]:
+                if known:
+                    del kind[known]
+
+    def plain(self, text: str) -> str:
+        """Undo `spelled`."""
+        cwd = self.cwd[self.role]
+        joined = text if text.startswith("/") else f"/{cwd}/{text}"
+        return os.path.normpath(joined).strip("/").lstrip(".")
+
+    # --- slots
+
+    def file(self) -> int:
+        return self.slot(self.open[self.role])
+
+    def slot(self, filled: set[int]) -> int:
+        """Return a slot that should be filled.
+
+        Raises:
+            NothingThere: there is none; but now and then an empty one is tried.
+        """
+        if self.chance(0.02):
+            return self.random.randrange(SLOTS)
+        if not filled:
+            raise NothingThere
+        return self.random.choice(sorted(filled))
+
+    def mapping(self) -> int:
+        if not self.mapped[self.role]:
+            raise NothingThere
+        return self.random.choice(sorted(self.mapped[self.role]))
+
+    def size(self) -> int:
+        return self.random.choice(SIZES)
+
+    def offset(self) -> int:
+        return self.random.choice(OFFSETS)
+
+    def data(self, largest: int = 70000) -> bytes:
+        size = min(self.size(), largest)
+        return bytes([self.random.randrange(97, 123)]) * size
+
+    def mode(self) -> int:
+        return self.random.choice(MODES)
+
+    def owner(self) -> int:
+        return self.random.choice((-1, 0, 1000, 1001, 2000))
+
+
+# --- what each call is given
+
+
+def mkdir(it: Generator) -> tuple[Argument, ...]:
+    return it.new(it.directories), it.mode() if it.chance(0.4) else 0o777
+
+
+def mknod(it: Generator) -> tuple[Argument, ...]:
+    if it.special and it.chance(0.4):
+        kind = it.random.choice((modes.S_IFIFO, modes.S_IFSOCK, modes.S_IFCHR))
+        path = it.new_path() + "!"  # a name that is never opened, for a fifo would block
+        it.fifos[path] = None
+        return it.spelled(path), kind | it.mode(), os.makedev(1, 3) if kind == modes.S_IFCHR else 0
+    return it.new(it.files), modes.S_IFREG | it.mode(), 0
+
+
+def unlink(it: Generator) -> tuple[Argument, ...]:
+    path = it.old(it.files, it.files, it.links, it.fifos, it.directories if it.chance(0.1) else {})
+    it.forget(it.plain(path))
+    return (path,)
+
+
+def rmdir(it: Generator) -> tuple[Argument, ...]:
+    path = it.old(it.directories, it.files if it.chance(0.1) else {})
+    return (path,)
+
+
+def rename_paths(it: Generator) -> tuple[str, str]:
+    kind = it.random.choice((it.files, it.files, it.directories, it.links))
+    old = it.old(kind)
+    source = it.plain(old)
+    new = it.old(it.files, it.directories, it.links) if it.chance(0.3) else it.new(kind)
+    if source and source not in it.directories:
+        it.forget(source)
+    return old, new
+
+
+def rename(it: Generator) -> tuple[Argument, ...]:
+    return rename_paths(it)
+
+
+def renameat2(it: Generator) -> tuple[Argument, ...]:
+    return *rename_paths(it), it.random.choice((1, 1, 2, 2, 2, 4, 3, 0, 8))
+
+
+def link(it: Generator) -> tuple[Argument, ...]:
+    return it.old(it.files, it.links, it.fifos), it.new(it.files), int(it.chance(0.3))
+
+
+def symlink(it: Generator) -> tuple[Argument, ...]:
+    target = it.random.choice((it.anything(), it.anything(), it.random.choice(NAMES), "..", "../" + NAMES[0], "t" * 300))
+    if it.chance(0.02):
+        target = "t" * it.random.choice((4094, 4095, 4096))
+    return target, it.new(it.links)
+
+
+def readlink(it: Generator) -> tuple[Argument, ...]:
+    return (it.old(it.links, it.links, it.links, it.files),)
+
+
+def chdir(it: Generator) -> tuple[Argument, ...]:
+    path = it.old(it.directories, it.directories, it.links, it.files)
+    plain = it.plain(path)
+    if plain in it.directories:
+        it.cwd[it.role] = plain
+    return (path,)
+
+
+def fchdir(it: Generator) -> tuple[Argument, ...]:
+    return (it.slot(it.open_directories[it.role]),)
+
+
+def getcwd(it: Generator) -> tuple[Argument, ...]:
+    return ()
+
+
+def umask(it: Generator) -> tuple[Argument, ...]:
+    return (it.random.choice((0, 0o22, 0o77, 0o27, 0o777)),)
+
+
+def path_only(it: Generator) -> tuple[Argument, ...]:
+    return (it.anything(),)
+
+
+def file_only(it: Generator) -> tuple[Argument, ...]:
+    return (it.file(),)
+
+
+def chmod(it: Generator) -> tuple[Argument, ...]:
+    return it.anything(), it.mode()
+
+
+def fchmod(it: Generator) -> tuple[Argument, ...]:
+    return it.file(), it.mode()
+
+
+def chown(it: Generator) -> tuple[Argument, ...]:
+    return it.anything(), it.owner(), it.owner()
+
+
+def fchown(it: Generator) -> tuple[Argument, ...]:
+    return it.file(), it.owner(), it.owner()
+
+
+def utime(it: Generator) -> tuple[Argument, ...]:
+    if it.chance(0.4):
+        return it.anything(), None, None, int(it.chance(0.7))
+    times = it.random.randrange(10**17), it.random.randrange(10**17)
+    return it.anything(), *times, int(it.chance(0.7))
+
+
+def truncate(it: Generator) -> tuple[Argument, ...]:
+    return it.old(it.files, it.files, it.links, it.directories if it.chance(0.1) else {}), it.size()
+
+
+def ftruncate(it: Generator) -> tuple[Argument, ...]:
+    return it.file(), it.size()
+
+
+def access(it: Generator) -> tuple[Argument, ...]:
+    return it.anything(), it.random.randrange(8), int(it.chance(0.3))
+
+
+def setxattr(it: Generator) -> tuple[Argument, ...]:
+    value = b"v" * it.random.choice((0, 1, 10, 300, 5000))
+    return it.anything(), it.random.choice(XATTRS), value, it.random.choice((0, 0, 1, 2)), int(it.chance(0.8))
+
+
+def xattr(it: Generator) -> tuple[Argument, ...]:
+    return it.anything(), it.random.choice(XATTRS), int(it.chance(0.8))
+
+
+def listxattr(it: Generator) -> tuple[Argument, ...]:
+    return it.anything(), int(it.chance(0.8))
+
+
+def open_(it: Generator) -> tuple[Argument, ...]:
+    """Mostly what succeeds, else the steps that want an open file have none."""
+    slot, flags = it.random.randrange(SLOTS), it.random.choice(ACCESS)
+    for flag, often in SOMETIMES:
+        flags |= flag if it.chance(often) else 0
+    it.open[it.role].add(slot)
+    it.open_directories[it.role].discard(slot)
+    match it.random.random():
+        case small if small < 0.03:
+            return slot, it.old(it.directories), os.O_TMPFILE | os.O_RDWR, it.mode()
+        case small if small < 0.09:
+            return opendir(it)
+        case small if small < 0.35 or not it.files:
+            return slot, it.new(it.files), flags | os.O_CREAT, it.mode() if it.chance(0.2) else 0o666
+    kinds = it.files, it.files, it.files, it.links, it.directories if it.chance(0.1) else {}
+    return slot, it.old(*kinds), flags & ~os.O_EXCL, it.mode()
+
+
+def opendir(it: Generator) -> tuple[Argument, ...]:
+    slot = it.random.randrange(SLOTS)
+    it.open[it.role].discard(slot)
+    it.open_directories[it.role].add(slot)
+    return slot, it.old(it.directories), os.O_RDONLY | os.O_DIRECTORY, 0
+
+
+def close(it: Generator) -> tuple[Argument, ...]:
+    slot = it.slot(it.open[it.role] | it.open_directories[it.role])
+    it.open[it.role].discard(slot)
+    it.open_directories[it.role].discard(slot)
+    return (slot,)
+
+
+def dup(it: Generator) -> tuple[Argument, ...]:
+    slot, other = it.file(), it.random.randrange(SLOTS)
+    it.open[it.role].add(other)
+    return slot, other
+
+
+def listdir(it: Generator) -> tuple[Argument, ...]:
+    return (it.old(it.directories, it.directories, it.directories, it.files),)
+
+
+def getdents(it: Generator) -> tuple[Argument, ...]:
+    return it.slot(it.open_directories[it.role]), it.random.choice((64, 200, 1024, 32768))
+
+
+def read(it: Generator) -> tuple[Argument, ...]:
+    return it.file(), it.size()
+
+
+def write(it: Generator) -> tuple[Argument, ...]:
+    return it.file(), it.data()
+
+
+def pread(it: Generator) -> tuple[Argument, ...]:
+    return it.file(), it.size(), it.offset()
+
+
+def pwrite(it: Generator) -> tuple[Argument, ...]:
+    return it.file(), it.data(), it.offset()
+
+
+def lseek(it: Generator) -> tuple[Argument, ...]:
+    return it.file(), it.random.choice((*OFFSETS, -1, -100)), it.random.randrange(6)
+
+
+def fallocate(it: Generator) -> tuple[Argument, ...]:
+    return it.file(), it.random.choice(FALLOCATE), it.offset(), it.size()
+
+
+def copy_file_range(it: Generator) -> tuple[Argument, ...]:
+    offsets = it.offset() if it.chance(0.5) else None, it.offset() if it.chance(0.5) else None
+    return it.file(), it.file(), it.size(), *offsets
+
+
+def mmap(it: Generator) -> tuple[Argument, ...]:
+    slot = it.random.randrange(MAPS)
+    it.mapped[it.role].add(slot)
+    flags = it.random.choice((1, 1, 1, 2))  # MAP_SHARED, MAP_PRIVATE
+    return slot, it.file(), it.random.choice((4096, 8192, 100, 20480)), flags, it.random.choice((1, 3, 3)), 0
+
+
+def peek(it: Generator) -> tuple[Argument, ...]:
+    return it.mapping(), it.random.choice(PLACES), it.random.choice((1, 50))
+
+
+def poke(it: Generator) -> tuple[Argument, ...]:
+    return it.mapping(), it.random.choice(PLACES), it.data(50)
+
+
+def map_only(it: Generator) -> tuple[Argument, ...]:
+    return (it.mapping(),)
+
+
+def lock(it: Generator) -> tuple[Argument, ...]:
+    kind = it.random.choice((fcntl.F_RDLCK, fcntl.F_WRLCK, fcntl.F_WRLCK, fcntl.F_UNLCK))
+    return it.file(), kind, it.random.choice((0, 10, 100)), it.random.choice((0, 10, 100))
+
+
+def flock(it: Generator) -> tuple[Argument, ...]:
+    return it.file(), it.random.choice((fcntl.LOCK_SH, fcntl.LOCK_EX, fcntl.LOCK_EX, fcntl.LOCK_UN)) | fcntl.LOCK_NB
+
+
+def ioctl(it: Generator) -> tuple[Argument, ...]:
+    return it.file(), it.random.choice((GETFLAGS, FIONREAD)), bytes(8)
+
+
+def poll(it: Generator) -> tuple[Argument, ...]:
+    return it.file(), select.POLLIN | select.POLLOUT
+
+
+MAKERS: Final[dict[str, tuple[int, Maker]]] = {  # call: how often, and its arguments
+    "open": (130, open_),
+    "close": (50, close),
+    "mkdir": (50, mkdir),
+    "mknod": (15, mknod),
+    "unlink": (35, unlink),
+    "rmdir": (15, rmdir),
+    "rename": (35, rename),
+    "renameat2": (15, renameat2),
+    "link": (22, link),
+    "symlink": (22, symlink),
+    "readlink": (12, readlink),
+    "chdir": (12, chdir),
+    "fchdir": (3, fchdir),
+    "getcwd": (3, getcwd),
+    "umask": (4, umask),
+    "stat": (50, path_only),
+    "lstat": (30, path_only),
+    "fstat": (20, file_only),
+    "chmod": (22, chmod),
+    "fchmod": (6, fchmod),
+    "chown": (14, chown),
+    "lchown": (4, chown),
+    "fchown": (4, fchown),
+    "utime": (14, utime),
+    "truncate": (16, truncate),
+    "ftruncate": (14, ftruncate),
+    "access": (16, access),
+    "statvfs": (4, path_only),
+    "fstatvfs": (2, file_only),
+    "setxattr": (14, setxattr),
+    "getxattr": (10, xattr),
+    "listxattr": (8, listxattr),
+    "removexattr": (6, xattr),
+    "dup": (8, dup),
+    "listdir": (35, listdir),
+    "getdents": (8, getdents),
+    "read": (45, read),
+    "write": (55, write),
+    "pread": (30, pread),
+    "pwrite": (35, pwrite),
+    "lseek": (18, lseek),
+    "fsync": (8, file_only),
+    "fdatasync": (4, file_only),
+    "fallocate": (10, fallocate),
+    "copy_file_range": (10, copy_file_range),
+    "mmap": (14, mmap),
+    "peek": (20, peek),
+    "poke": (14, poke),
+    "msync": (4, map_only),
+    "munmap": (5, map_only),
+    "setlk": (6, lock),
+    "getlk": (3, lock),
+    "flock": (5, flock),
+    "ioctl": (3, ioctl),
+    "poll": (3, poll),
+}
+
+
+def generate(seed: int, length: int = STEPS, subject: str | None = None, calls: frozenset[str] | None = None) -> Program:
+    """Return the program of a seed, of `length` steps before those that close everything.
+
+    `subject` and `calls` narrow it: to one filesystem, to some calls.
+    """
+    random = Random(seed)
+    chosen = random.choices(list(SUBJECTS.values()), [each.weight for each in SUBJECTS.values()])[0]
+    if subject is not None:
+        chosen = SUBJECTS[subject]
+    it = Generator(random, chosen.special)
+    makers = {name: maker for name, maker in MAKERS.items() if calls is None or name in calls}
+    weights = [often for often, _ in makers.values()]
+    steps = [Step(0, "chmod", ("/", 0o777))] if it.chance(0.8) else []
+    steps += [Step(role, "umask", (0,)) for role in it.roles if it.chance(0.5)]
+    while len(steps) < length:
+        it.role = random.choice(it.roles)
+        name = random.choices(list(makers), weights)[0]
+        try:
+            steps.append(Step(it.role, name, makers[name][1](it)))
+        except NothingThere:
+            continue
+    return Program(chosen.name, (*steps, *ending(steps)), seed)
+
+
+def ending(steps: list[Step]) -> list[Step]:
+    """Return the steps that close whatever may still be open, so that what closing does is compared as well."""
+    return [
+        Step(role, call, (slot,))
+        for role in sorted({step.role for step in steps})
+        for call, count in (("munmap", MAPS), ("close", SLOTS))
+        for slot in range(count)
+        if any(step.role == role and slot in step.arguments and step.call in OPENERS[call] for step in steps)
+    ]
+
+
+OPENERS: Final = {"munmap": ("mmap",), "close": ("open", "dup")}

@@ -1,0 +1,140 @@
+"""The system calls of this machine, in the shape in which `calls` asks for them.
+
+Most are those of `os`. What Python lacks, or wraps in more than one system call, goes through
+libc: mmap(2) above all, for Python's `mmap` asks for the file's size first, and duplicates the
+descriptor. A program that touches a page which cannot be had dies of SIGBUS, so memory is touched
+by the kernel on its behalf, by writing it into a pipe and reading it out of one: it faults the same
+way, and then says EFAULT.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import os
+import select
+import struct
+from dataclasses import dataclass
+from typing import Any, Final
+
+__all__ = ["Mapping", "Native"]
+
+libc = ctypes.CDLL(None, use_errno=True)
+libc.mmap.restype = ctypes.c_void_p
+AT_FDCWD: Final = -100
+FAILED: Final = ctypes.c_void_p(-1).value
+SYS_GETDENTS64: Final = {"x86_64": 217, "aarch64": 61}.get(os.uname().machine, 217)
+DIRENT: Final = struct.Struct("=QqHB")
+LOCK: Final = struct.Struct("hhqqi4x")  # struct flock
+MS_SYNC: Final = 4
+PAGE: Final = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Mapping:
+    """A piece of this process's memory."""
+
+    address: int
+    length: int
+
+    def view(self, offset: int, size: int) -> memoryview:
+        """Return `size` bytes of it as Python may pass them to the kernel; nothing touches them yet.
+
+        Raises:
+            OSError: EFAULT if they are not all of it, for what lies behind it is somebody else's.
+        """
+        if offset + size > -(-self.length // PAGE) * PAGE:
+            raise OSError(errno.EFAULT, "outside the mapping")
+        return memoryview((ctypes.c_char * size).from_address(self.address + offset)).cast("B")
+
+
+def checked(result: int) -> int:
+    if result == -1:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    return result
+
+
+class Native:
+    """`os`, and the rest."""
+
+    def __init__(self) -> None:
+        self.pipe = os.pipe()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(os, name)
+
+    def renameat2(self, old: str, new: str, flags: int) -> None:
+        paths = AT_FDCWD, os.fsencode(old), AT_FDCWD, os.fsencode(new)
+        checked(libc.renameat2(*paths, ctypes.c_uint(flags)))
+
+    def fallocate(self, fd: int, mode: int, offset: int, length: int) -> None:
+        checked(libc.fallocate64(fd, mode, ctypes.c_long(offset), ctypes.c_long(length)))
+
+    def getdents(self, fd: int, size: int) -> list[tuple[int, int, int, bytes]]:
+        """Return one getdents64(2): ino, offset behind it, type and name of each."""
+        buffer = ctypes.create_string_buffer(size)
+        length = checked(libc.syscall(SYS_GETDENTS64, fd, buffer, ctypes.c_ulong(size)))
+        left = buffer.raw[:length]
+        found = []
+        while left:
+            ino, offset, length, kind = DIRENT.unpack_from(left)
+            found.append((ino, offset, kind, left[DIRENT.size : length].split(b"\0", 1)[0]))
+            left = left[length:]
+        return found
+
+    # --- memory
+
+    def mmap(self, fd: int, length: int, flags: int, protection: int, offset: int) -> Mapping:
+        arguments = None, ctypes.c_size_t(length), protection, flags, fd, ctypes.c_long(offset)
+        address = libc.mmap(*arguments)
+        if address == FAILED:
+            raise OSError(ctypes.get_errno(), "mmap")
+        return Mapping(address, length)
+
+    def munmap(self, mapping: Mapping) -> None:
+        checked(libc.munmap(ctypes.c_void_p(mapping.address), ctypes.c_size_t(mapping.length)))
+
+    def msync(self, mapping: Mapping) -> None:
+        checked(libc.msync(ctypes.c_void_p(mapping.address), ctypes.c_size_t(mapping.length), MS_SYNC))
+
+    def peek(self, mapping: Mapping, offset: int, size: int) -> bytes:
+        count = os.write(self.pipe[1], mapping.view(offset, size))
+        return os.read(self.pipe[0], count)
+
+    def poke(self, mapping: Mapping, offset: int, data: bytes) -> int:
+        os.write(self.pipe[1], data)
+        try:
+            return os.readv(self.pipe[0], [mapping.view(offset, len(data))])
+        finally:
+            self._empty_pipe()
+
+    def _empty_pipe(self) -> None:
+        while select.select([self.pipe[0]], [], [], 0)[0]:
+            os.read(self.pipe[0], 65536)
+
+    # --- locks, ioctl, poll
+
+    def setlk(self, fd: int, kind: int, start: int, length: int) -> None:
+        fcntl.fcntl(fd, fcntl.F_SETLK, LOCK.pack(kind, os.SEEK_SET, start, length, 0))
+
+    def getlk(self, fd: int, kind: int, start: int, length: int) -> tuple[int, int, int]:
+        answer = fcntl.fcntl(fd, fcntl.F_GETLK, LOCK.pack(kind, os.SEEK_SET, start, length, 0))
+        found, _whence, begin, size, _pid = LOCK.unpack(answer)
+        return (found, 0, 0) if found == fcntl.F_UNLCK else (found, begin, size)
+
+    def flock(self, fd: int, operation: int) -> None:
+        fcntl.flock(fd, operation)
+
+    def ioctl(self, fd: int, request: int, data: bytes) -> tuple[int, bytes]:
+        buffer = bytearray(data)
+        return fcntl.ioctl(fd, request, buffer), bytes(buffer)
+
+    def poll(self, fd: int, events: int) -> int:
+        """Return which of `events` are so now."""
+        poller = select.poll()
+        poller.register(fd, events)
+        found = poller.poll(0)
+        if found and found[0][1] & select.POLLNVAL:
+            raise OSError(errno.EBADF, "poll")
+        return found[0][1] if found else 0

@@ -1,0 +1,324 @@
+"""The filesystems that programs run on.
+
+Each program gets a fresh one on either side. Timeouts are 0 or infinite, so that no time decides
+what is asked. Beside filesystems as people write them stand unusual ones: variants of `Memory` that
+ask for direct I/O, that lack operations, that fail now and then. They fail by count, not by
+chance: two kernels that ask the same get the same errors.
+"""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+import stat as modes
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from fusewire.daemon.filesystem import Filesystem
+from fusewire.daemon.node_filesystem import NodeFilesystem
+from fusewire.daemon.nodes import Directory, File, Node, Special, Symlink
+from fusewire.daemon.request import Request
+from fusewire.daemon.timeouts import Timeouts
+from fusewire.daemon.values import Entry, OpenFile
+from fusewire.errors import os_error
+from fusewire.filesystems import LocalDirectory, Memory
+from fusewire.wire import InitFlags
+
+__all__ = ["SUBJECTS", "Subject"]
+
+FOREVER: Final = Timeouts(math.inf, math.inf, math.inf)
+NEVER: Final = Timeouts(0, 0, 0)
+UNCHECKED: Final = InitFlags.FUSE_HANDLE_KILLPRIV_V2 | InitFlags.FUSE_DONT_MASK  # ACLs would switch checking on
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A filesystem, and how it is mounted. `make` gets an empty directory of its own."""
+
+    name: str
+    make: Callable[[str], Filesystem]
+    timeouts: Timeouts
+    default_permissions: bool = True
+    allow_other: bool = True
+    weight: int = 1  # how many programs it gets, in proportion to the others
+    numbers: bool = True  # it says the same inode numbers each time
+    special: bool = True  # it can have fifos and sockets
+
+
+# --- variants of Memory
+
+
+class Direct(Memory):
+    """Every read and write comes to it."""
+
+    def _open(self, file: Any, flags: int) -> OpenFile:
+        return replace(super()._open(file, flags), direct_io=True)
+
+
+class Forgetful(Memory):
+    """The kernel's pages are dropped at each open."""
+
+    def _open(self, file: Any, flags: int) -> OpenFile:
+        return replace(super()._open(file, flags), keep_cache=False)
+
+
+class KeepsAll(Memory):
+    """The kernel may keep pages, and listings."""
+
+    def _open(self, file: Any, flags: int) -> OpenFile:
+        return replace(super()._open(file, flags), keep_cache=True)
+
+    def opendir(self, request: Request, nodeid: int, flags: int) -> OpenFile:
+        return replace(super().opendir(request, nodeid, flags), cache_dir=True, keep_cache=True)
+
+
+class Streams(Memory):
+    """Nothing of it can be seeked in, and closing says nothing."""
+
+    def _open(self, file: Any, flags: int) -> OpenFile:
+        return replace(super()._open(file, flags), nonseekable=True, noflush=True)
+
+
+class NoOpen(Memory):
+    """Files are not opened, nor created in one go."""
+
+    create = Filesystem.create
+
+    def open(self, request: Request, nodeid: int, flags: int) -> OpenFile:
+        raise os_error(errno.ENOSYS)
+
+
+class Plain(Memory):
+    """It has what a filesystem of 2005 had: no create, no plus, no xattrs, nothing that is not POSIX."""
+
+    create = Filesystem.create
+    tmpfile = Filesystem.tmpfile
+    readdirplus = Filesystem.readdirplus
+    statx = Filesystem.statx
+    lseek = Filesystem.lseek
+    fallocate = Filesystem.fallocate
+    copy_file_range = Filesystem.copy_file_range
+    getxattr = Filesystem.getxattr
+    setxattr = Filesystem.setxattr
+    listxattr = Filesystem.listxattr
+    removexattr = Filesystem.removexattr
+    init_flags = 0
+
+
+class Unchecked(Memory):
+    """Linux checks nothing; it is asked, and looks at the bits for the owner and for others."""
+
+    init_flags = UNCHECKED
+    default_permissions = False
+
+    def access(self, request: Request, nodeid: int, mask: int) -> None:
+        attributes = self.getattr(request, nodeid, None)
+        bits = attributes.mode >> 6 if request.uid == attributes.uid else attributes.mode
+        if request.uid != 0 and mask & ~bits & 7:
+            raise os_error(errno.EACCES)
+
+
+class OldCaches(Memory):
+    """It has WRITE carry one page, and lets the kernel check neither privileges nor the umask's place."""
+
+    init_flags = 0
+
+
+class Writeback(Memory):
+    """The kernel writes when it likes."""
+
+    init_flags = Memory.init_flags | InitFlags.FUSE_WRITEBACK_CACHE
+
+
+class Symlinked(Memory):
+    """The kernel keeps what symlinks hold, passes O_TRUNC on, and always asks for more than names."""
+
+    init_flags = Memory.init_flags | InitFlags.FUSE_CACHE_SYMLINKS | InitFlags.FUSE_ATOMIC_O_TRUNC
+
+    def open(self, request: Request, nodeid: int, flags: int) -> OpenFile:
+        if flags & os.O_TRUNC:
+            self._resize(self._tree.file(nodeid), 0, 0, always=True)
+        return super().open(request, nodeid, flags)
+
+
+FAULTS: Final[Mapping[str, tuple[int, int]]] = {  # method: each so manieth call fails, with this
+    "lookup": (17, errno.EIO),
+    "getattr": (23, errno.EACCES),
+    "setattr": (7, errno.EPERM),
+    "open": (9, errno.EMFILE),
+    "create": (9, errno.EDQUOT),
+    "read": (5, errno.EIO),
+    "write": (6, errno.ENOSPC),
+    "unlink": (5, errno.EBUSY),
+    "rename": (5, errno.EXDEV),
+    "mkdir": (5, errno.ENOSPC),
+    "link": (4, errno.EMLINK),
+    "readlink": (4, errno.EIO),
+    "readdirplus": (6, errno.EIO),
+    "readdir": (6, errno.EIO),
+    "opendir": (9, errno.ENFILE),
+    "getxattr": (5, errno.EIO),
+    "setxattr": (5, errno.ENOSPC),
+    "symlink": (5, errno.EDQUOT),
+    "statfs": (3, errno.EIO),
+}
+
+
+class Faulty(Memory):
+    """Now and then something fails."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts = dict.fromkeys(FAULTS, 0)
+
+    def count(self, method: str) -> None:
+        self.counts[method] += 1
+        period, code = FAULTS[method]
+        if self.counts[method] % period == 0:
+            raise os_error(code)
+
+
+def failing(method: str) -> Callable[..., Any]:
+    original = getattr(Memory, method)
+
+    def fails(self: Faulty, *arguments: Any) -> Any:
+        self.count(method)
+        return original(self, *arguments)
+
+    return fails
+
+
+for _method in FAULTS:
+    setattr(Faulty, _method, failing(_method))
+
+
+class Missing(Memory):
+    """It finds names, but forgets that it did: what the kernel remembers is often no longer so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lookups = 0
+
+    def lookup(self, request: Request, parent: int, name: str) -> Entry:
+        self.lookups += 1
+        if self.lookups % 11 == 0:
+            raise os_error(errno.ENOENT)
+        return super().lookup(request, parent, name)
+
+
+# --- a filesystem of nodes
+
+
+class Sheet(File):
+    """A file whose bytes are kept on the object."""
+
+    def __init__(self, mode: int) -> None:
+        self.content = bytearray()
+        self.mode = mode
+        self.size = 0
+
+    def read(self, offset: int, size: int) -> bytes:
+        return bytes(self.content[offset : offset + size])
+
+    def write(self, offset: int, data: memoryview) -> None:
+        self.content.extend(bytes(max(0, offset - len(self.content))))
+        self.content[offset : offset + len(data)] = data
+        self.size = len(self.content)
+
+    def truncate(self, size: int) -> None:
+        del self.content[size:]
+        self.content.extend(bytes(size - len(self.content)))
+        self.size = size
+
+
+class Folder(Directory):
+    """A directory of such files."""
+
+    def __init__(self, mode: int = 0o755) -> None:
+        self.mode = mode
+        self.names: dict[str, Node] = {}
+
+    def list(self) -> dict[str, Node]:
+        return dict(self.names)
+
+    def create(self, name: str, mode: int) -> File:
+        return self.new(name, Sheet(mode))
+
+    def mkdir(self, name: str, mode: int) -> Directory:
+        return self.new(name, Folder(mode))
+
+    def symlink(self, name: str, target: str) -> Symlink:
+        return self.new(name, Symlink(target))
+
+    def mknod(self, name: str, mode: int, rdev: int) -> Node:
+        node = Sheet(modes.S_IMODE(mode)) if modes.S_ISREG(mode) else Special(mode, rdev)
+        return self.new(name, node)
+
+    def new(self, name: str, node: Any) -> Any:
+        if name in self.names:
+            raise os_error(errno.EEXIST)
+        self.names[name] = node
+        return node
+
+    def link(self, name: str, node: Any) -> None:
+        self.new(name, node)
+
+    def unlink(self, name: str) -> None:
+        del self.names[self.found(name)]
+
+    def rmdir(self, name: str) -> None:
+        node = self.names[self.found(name)]
+        if isinstance(node, Folder) and node.names:
+            raise os_error(errno.ENOTEMPTY)
+        del self.names[name]
+
+    def found(self, name: str) -> str:
+        if name not in self.names:
+            raise os_error(errno.ENOENT)
+        return name
+
+    def rename(self, name: str, new_directory: Any, new_name: str, flags: int) -> None:
+        node, over = self.names[self.found(name)], new_directory.names.get(new_name)
+        if flags & ~1 or (flags & 1 and over is not None):
+            raise os_error(errno.EEXIST if flags == 1 else errno.EINVAL)
+        if over is node:
+            return
+        if isinstance(over, Folder) and over.names:
+            raise os_error(errno.ENOTEMPTY)
+        del self.names[name]
+        new_directory.names[new_name] = node
+
+
+SUBJECTS: Final = {
+    subject.name: subject
+    for subject in (
+        Subject("memory", lambda _: Memory(), FOREVER, weight=6),
+        Subject("memory, asked each time", lambda _: Memory(), NEVER, weight=4),
+        Subject("local", LocalDirectory, FOREVER, weight=2, numbers=False),
+        Subject("local, asked each time", LocalDirectory, NEVER, weight=3, numbers=False),
+        Subject("nodes", lambda _: NodeFilesystem(Folder(0o777)), FOREVER, weight=2),
+        Subject("nodes, asked each time", lambda _: NodeFilesystem(Folder(0o777)), NEVER, False, weight=2),
+        Subject("direct", lambda _: Direct(), FOREVER),
+        Subject("direct, asked each time", lambda _: Direct(), NEVER),
+        Subject("forgetful", lambda _: Forgetful(), FOREVER),
+        Subject("forgetful, asked each time", lambda _: Forgetful(), NEVER),
+        Subject("keeps all", lambda _: KeepsAll(), FOREVER),
+        Subject("keeps all, asked each time", lambda _: KeepsAll(), NEVER),
+        Subject("streams", lambda _: Streams(), FOREVER),
+        Subject("no open", lambda _: NoOpen(), NEVER),
+        Subject("plain", lambda _: Plain(), FOREVER),
+        Subject("plain, asked each time", lambda _: Plain(), NEVER),
+        Subject("unchecked", lambda _: Unchecked(), FOREVER, False),
+        Subject("unchecked, asked each time", lambda _: Unchecked(), NEVER, False),
+        Subject("old caches", lambda _: OldCaches(), FOREVER),
+        Subject("symlinks kept", lambda _: Symlinked(), FOREVER),
+        Subject("writeback", lambda _: Writeback(), FOREVER),
+        Subject("writeback, asked each time", lambda _: Writeback(), NEVER),
+        Subject("faulty", lambda _: Faulty(), FOREVER),
+        Subject("faulty, asked each time", lambda _: Faulty(), NEVER),
+        Subject("missing", lambda _: Missing(), NEVER),
+        Subject("one user's", lambda _: Memory(), FOREVER, allow_other=False),
+    )
+}

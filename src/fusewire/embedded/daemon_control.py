@@ -1,0 +1,44 @@
+"""The daemon, as something that can fail: `kernel.daemon`.
+
+What happens to it is what would happen to a daemon's process. How the kernel takes that is the
+matter of the kernel's end.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fusewire.embedded.ends import Ends
+
+__all__ = ["Daemon"]
+
+
+class Daemon:
+    """The daemon's end, from outside."""
+
+    def __init__(self, ends: Ends) -> None:
+        self.ends = ends
+
+    @property
+    def alive(self) -> bool:
+        """It has its device open."""
+        return bool(self.ends.connection.devices)
+
+    def kill(self) -> None:
+        """Let it die: its devices are closed, which aborts the connection. Idempotent."""
+        self.ends.runner.do(self._close_all)
+
+    def _close_all(self) -> None:
+        for device in list(self.ends.connection.devices):
+            while not device.closed:
+                device.close()
+
+    def hang(self) -> None:
+        """Have it do nothing with what it reads from now on, until `resume`. Methods under way go on."""
+        self.ends.daemon_state.hangs = True
+
+    def resume(self) -> None:
+        """Have it go on."""
+        self.ends.daemon_state.hangs = False
+        self.ends.runner.do(self.ends.connection.waitq.wake_all)

@@ -1,0 +1,312 @@
+"""Both ends of one mount, and who runs them: what `Kernel` starts, uses and puts away.
+
+    fixed order   a standing clock; the daemon's end is tasks among the others (task_server.py)
+    threads       the real clock; the daemon's end is `ThreadServer`, as on a real mount
+    asyncio       the real clock; the daemon's end is `AsyncServer`, as on a real mount
+
+It always ends. A daemon that hangs, or is gone, is not waited for longer than `LINGER` seconds; the
+connection is aborted then, which frees whoever waits for it, and a method that does not return even
+so is left to itself.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+import fusewire.kernel as kernel_end
+from fusewire.daemon.filesystem import Filesystem
+from fusewire.daemon.serve import ThreadServer
+from fusewire.daemon.serve_async import AsyncServer
+from fusewire.daemon.server import Failed, Told
+from fusewire.daemon.session import Session
+from fusewire.daemon.workers import in_a_thread, to_its_end
+from fusewire.embedded.begun import Begun
+from fusewire.embedded.daemon_device import DaemonDevice, DaemonState
+from fusewire.embedded.device import EmbeddedDevice
+from fusewire.embedded.leaks import Leak, leaks
+from fusewire.embedded.recording import Record, RecordedConnection
+from fusewire.embedded.task_server import TaskServer
+from fusewire.kernel.clock import MonotonicClock, StandingClock
+from fusewire.kernel.connection import Connection
+from fusewire.kernel.mounting import mount, umount
+from fusewire.kernel.profile import Profile
+from fusewire.kernel.runners.fixed_order import Deadlock, FixedOrder
+from fusewire.kernel.runners.locked import Locked
+from fusewire.kernel.syscalls.base import Credentials
+from fusewire.kernel.tasks import Task
+from fusewire.kernel.vfs.superblock import Options
+from fusewire.kernel.vfs.system import System
+from fusewire.mounting import MountOptions
+from fusewire.served import new_session
+
+__all__ = ["RUNNERS", "Ends", "Plan"]
+
+logger = logging.getLogger("fusewire")
+
+T = TypeVar("T")
+
+FIXED_ORDER: Final = "fixed order"
+THREADS: Final = "threads"
+ASYNCIO: Final = "asyncio"
+LINGER: Final = 5.0  # seconds that a daemon gets to let go of what is open
+RUNNERS: Final = (FIXED_ORDER, THREADS, ASYNCIO)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a kernel was asked to be."""
+
+    filesystem: Filesystem
+    mount_options: MountOptions
+    options: Options
+    minor: int
+    profile: Profile
+    threads: int
+    strict: bool
+    requests: int  # that are recorded
+
+
+class Ends:
+    """Both ends of one mount. Nothing is served before `start`, or `start_async`."""
+
+    def __init__(self, plan: Plan, runner: str) -> None:
+        self.plan = plan
+        self.runner_name = runner
+        clock = StandingClock() if runner == FIXED_ORDER else MonotonicClock()
+        self.system = System(clock)
+        self.runner: FixedOrder | Locked = FixedOrder(clock) if isinstance(clock, StandingClock) else Locked()
+        if isinstance(clock, MonotonicClock):
+            clock.ring = self.runner.do
+        self.system.runner = self.runner
+        self.session: Session = new_session(plan.filesystem, plan.mount_options)
+        self.record = Record(clock, plan.requests) if plan.requests else None
+        self.daemon_state = DaemonState(self.record)
+        self.device = DaemonDevice(self.daemon_state)
+        self.connection = self._connection()
+        self.superblock = mount(
+            self.system, self.device, plan.options, plan.profile, plan.minor, connection=self.connection
+        )
+        self.server: TaskServer | ThreadServer | AsyncServer | None = None
+        self.failure: BaseException | None = None  # of a method, and no OSError; for `strict`
+        self.over = False  # nothing is mounted any more
+        self.closed = False
+        self.process = self.new_process(0, 0)
+
+    def _connection(self) -> Connection:
+        plan, clock = self.plan, self.system.clock
+        if self.record is None:
+            return Connection(plan.profile, plan.minor, clock)
+        recorded = RecordedConnection(plan.profile, plan.minor, clock)
+        recorded.record = self.record
+        return recorded
+
+    # --- beginning
+
+    def start(self) -> None:
+        """Begin to serve; return once the daemon has answered INIT.
+
+        Raises:
+            Exception: what the filesystem's `init` raised.
+            OSError: EPROTO if the daemon does not speak with a kernel of this `minor`.
+        """
+        self.server = self._task_server() if isinstance(self.runner, FixedOrder) else self._thread_server(self.runner)
+        try:
+            self.server.start()
+        except BaseException:
+            self._give_up()
+            raise
+
+    async def start_async(self) -> None:
+        """Begin to serve, in the event loop that runs if we are made for it. Raises as `start`."""
+        if self.runner_name != ASYNCIO:
+            self.start()
+            return
+        assert isinstance(self.runner, Locked)
+        server = self.server = AsyncServer(*self._for_a_shell(self.runner))
+        try:
+            await server.start()
+        except BaseException:
+            self._give_up()
+            raise
+
+    def _task_server(self) -> TaskServer:
+        assert isinstance(self.runner, FixedOrder)
+        return TaskServer(self.session, self.device, self.plan.threads, self.runner, self._failed)
+
+    def _thread_server(self, runner: Locked) -> ThreadServer:
+        if self.runner_name == ASYNCIO:
+            raise RuntimeError("with runner='asyncio' a kernel lives in an event loop: enter it with `async with`")
+        return ThreadServer(*self._for_a_shell(runner))
+
+    def _for_a_shell(self, runner: Locked) -> tuple[Session, EmbeddedDevice, int, Failed, Told, Told]:
+        device = EmbeddedDevice(runner, self.device, self.session.limits.buffer_size)
+        return self.session, device, self.plan.threads, self._failed, lambda: None, self.abort
+
+    def _give_up(self) -> None:
+        self.closed = self.over = True
+        self.abort()
+        self.runner.do(self.device.close)
+        self._put_away()
+
+    # --- while it lasts
+
+    def new_process(self, uid: int, gid: int, groups: frozenset[int] = frozenset()) -> kernel_end.Process:
+        """Make a process, in the root directory."""
+        credentials = Credentials.of(uid, gid, groups)
+        process = kernel_end.Process(self.system, self.system.new_pid(), credentials, self.superblock.root.get())
+        self.system.processes[process.pid] = process
+        return process
+
+    def call(self, coroutine: Coroutine[Any, Any, T], process: kernel_end.Process | None = None) -> T:
+        """Run a system call, or several, to the end."""
+        self._check_open(coroutine)
+        try:
+            return self.runner.call(coroutine, process)
+        finally:
+            if self.failure is not None:
+                self.raise_failure()
+
+    def begin(self, coroutine: Coroutine[Any, Any, T]) -> Begun[T]:
+        """Begin a system call, or several, and return without waiting."""
+        self._check_open(coroutine)
+        task = Task("kernel", coroutine)
+        self.runner.start(task)
+        return Begun(self, task)
+
+    def _check_open(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+        if self.over:
+            coroutine.close()
+            raise RuntimeError("nothing is mounted any more: this kernel has been closed, or unmounted")
+
+    def recorded(self) -> Record:
+        """Return the record of requests.
+
+        Raises:
+            RuntimeError: none is kept.
+        """
+        if self.record is None:
+            raise RuntimeError("this kernel keeps no record of its requests: it was made with requests=0")
+        return self.record
+
+    def leaks(self) -> list[Leak]:
+        """Have the kernel drop what it merely remembers, and the daemon read it; return what is left over."""
+        record = self.recorded()
+        if not self.over:
+            self.runner.do(self.superblock.drop_caches)
+            self._let_daemon_read(record)
+        return self.runner.do(lambda: leaks(self, record))
+
+    async def leaks_async(self) -> list[Leak]:
+        """The same, awaited: other tasks of the loop go on, the daemon perhaps among them."""
+        return self.leaks() if isinstance(self.runner, FixedOrder) else await in_a_thread(self.leaks)
+
+    def _let_daemon_read(self, record: Record) -> None:
+        reading = Task("kernel", record.everything_read(self.connection))
+        self.runner.start(reading)
+        try:
+            self.runner.wait(reading, LINGER)
+        except Deadlock:
+            pass  # it hangs, and what it does not read is a leak
+        self.runner.do(reading.kill)
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass. Raises RuntimeError where it does so by itself."""
+        clock = self.system.clock
+        if not isinstance(clock, StandingClock):
+            raise RuntimeError(
+                f"with runner={self.runner_name!r} time passes by itself: only in fixed order is it told to"
+            )
+        self.runner.do(lambda: clock.advance(seconds))
+
+    def abort(self) -> None:
+        """Abort the connection: whoever waits gets ECONNABORTED. Idempotent."""
+        self.runner.do(self.connection.abort)
+
+    def _failed(self, error: BaseException) -> None:
+        """A method raised what is no OSError. Strict: end, and let whoever calls have it."""
+        if self.plan.strict:
+            self.failure = self.failure or error
+            self.abort()
+
+    def raise_failure(self) -> None:
+        """With `strict`, raise what a method has raised; once."""
+        failure, self.failure = self.failure, None
+        if failure is not None:
+            raise failure
+
+    # --- ending
+
+    async def unmount(self, flags: int = 0) -> None:
+        """Unmount; `flags` are those of umount(2).
+
+        Raises:
+            OSError: EBUSY if a process uses it.
+        """
+        if not self.process.files:
+            await self.process.exit()  # it is ours, and in the way with its directory
+        try:
+            await umount(self.superblock, flags)
+        except BaseException:
+            self.process = self.new_process(0, 0) if self.process.ended else self.process
+            raise
+        self.over = True
+
+    def close(self) -> None:
+        """End all processes, unmount, and wait for the daemon; abort what does not end. Idempotent."""
+        if self.closed:
+            return
+        try:
+            self._leave()
+        finally:  # also when Ctrl-C comes meanwhile
+            self.closed = self.over = True
+            self.abort()
+            self._wait_for_daemon()
+            self._put_away()
+
+    async def close_async(self) -> None:
+        """Do as `close`, awaited."""
+        if isinstance(self.runner, FixedOrder):
+            self.close()
+        if self.closed:
+            return
+        try:
+            await in_a_thread(self._leave)
+        finally:
+            self.closed = self.over = True
+            self.abort()
+            if isinstance(self.server, AsyncServer):
+                await to_its_end(self.server.ended.wait())
+            await to_its_end(in_a_thread(self._finish))
+
+    def _finish(self) -> None:
+        self._wait_for_daemon()
+        self._put_away()
+
+    def _leave(self) -> None:
+        """End all processes and unmount, if the daemon lets us."""
+        leaving = Task("kernel", self._end_all())
+        try:
+            self.runner.start(leaving)
+            self.runner.wait(leaving, LINGER)
+        except (Deadlock, OSError) as error:
+            logger.debug("left without being unmounted: %s", error)
+
+    async def _end_all(self) -> None:
+        for process in list(self.system.processes.values()):
+            await process.exit()
+        if not self.over:
+            await self.unmount()
+
+    def _wait_for_daemon(self) -> None:
+        if isinstance(self.server, ThreadServer):
+            self.server.wait()
+        elif isinstance(self.server, TaskServer):
+            self.server.tidy_up()
+
+    def _put_away(self) -> None:
+        self.runner.close()
+        if isinstance(self.system.clock, MonotonicClock):
+            self.system.clock.close()

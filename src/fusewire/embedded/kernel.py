@@ -1,0 +1,389 @@
+"""`fusewire.Kernel`: a kernel's end, and a filesystem that it is served by, in this process.
+
+    with fusewire.Kernel(what) as kernel:                # what: as for fusewire.mount
+        kernel.write_bytes("/a", b"hi")                  # what pathlib offers
+        process = kernel.process(uid=1000)               # what os offers
+        fd = process.open("/a", os.O_RDWR)
+        kernel.requests                                  # what was sent, decoded, in order
+        kernel.leaks()                                   # [] if nothing was left over
+
+    async with fusewire.Kernel(what) as kernel:          # the same, awaited
+        await kernel.read_bytes("/a")
+
+Nothing is mounted, so no root is needed, and no other process sees anything. `runner` says who
+runs the system calls (ends.py):
+
+    'fixed order'   the default of `with`: one thread, a clock that stands still, always the same run
+    'threads'       several threads may use it; the filesystem is served on threads of its own
+    'asyncio'       the default of `async with`: served by the event loop that runs
+
+In fixed order a filesystem that uses its own mount must be `async def` and await: `await
+kernel.awaitable.unlink("/a")`. `kernel.awaitable` is the same kernel, whose calls are awaited.
+"""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Coroutine, Iterable
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+
+import fusewire.kernel as kernel_end
+from fusewire.daemon.negotiation import OLDEST_MINOR
+from fusewire.embedded.begun import Begun
+from fusewire.embedded.blocking import Blocking, blocking
+from fusewire.embedded.daemon_control import Daemon
+from fusewire.embedded.ends import ASYNCIO, FIXED_ORDER, RUNNERS, Ends, Plan
+from fusewire.embedded.leaks import Leak
+from fusewire.embedded.paths import Path, Paths
+from fusewire.embedded.process import Process
+from fusewire.embedded.recording import RecordedRequest
+from fusewire.kernel.mounting import MNT_DETACH, MNT_FORCE
+from fusewire.kernel.profile import LINUX, PROFILES, Profile
+from fusewire.kernel.vfs.superblock import Options
+from fusewire.mounting import MountOptions
+from fusewire.mounting.syscalls import MS_NODEV, MS_NOEXEC, MS_NOSUID
+from fusewire.served import Served, as_filesystem, options_for, threads_for
+from fusewire.wire import FUSE_KERNEL_MINOR_VERSION
+
+if TYPE_CHECKING:
+    from fusewire.daemon.session import Session
+    from fusewire.kernel.control import Control
+    from fusewire.kernel.violations import Violation
+
+__all__ = ["AwaitableKernel", "Kernel"]
+
+T = TypeVar("T")
+
+RECORDED: Final = 10_000  # requests that are kept, where nothing else is said
+UNBOUNDED: Final = 0xFFFFFFFF  # bytes of one READ
+
+
+class Inspected:
+    """What there is to see of a kernel, and what can be done to it from outside."""
+
+    ends: Ends
+
+    @property
+    def requests(self) -> list[RecordedRequest]:
+        """What the kernel has sent, in order: the last 10,000, or as many as `Kernel` was told to keep.
+
+        Raises:
+            RuntimeError: it was told to keep none.
+        """
+        return list(self.ends.recorded().requests)
+
+    @property
+    def violations(self) -> list[Violation]:
+        """What the daemon has written that it should not have: each with the number of the rule that it broke."""
+        return self.ends.connection.violations
+
+    @property
+    def control(self) -> Control:
+        """The files about the connection in fusectl: `kernel.control["abort"].write(b"1")`."""
+        return self.ends.superblock.control
+
+    @property
+    def daemon(self) -> Daemon:
+        """The daemon's end, to be killed or to hang."""
+        return Daemon(self.ends)
+
+    @property
+    def session(self) -> Session:
+        """The daemon's end of the connection."""
+        return self.ends.session
+
+    @property
+    def system(self) -> kernel_end.System:
+        """The kernel's end: its clock, its mounts and its processes."""
+        return self.ends.system
+
+    @property
+    def superblock(self) -> kernel_end.Superblock:
+        """The kernel's end of the mount."""
+        return self.ends.superblock
+
+    @property
+    def connection(self) -> kernel_end.Connection:
+        """The kernel's end of the connection: its queues, and what was negotiated."""
+        return self.ends.connection
+
+    @property
+    def device(self) -> kernel_end.Device:
+        """The device that the daemon reads."""
+        return self.ends.device
+
+    def abort(self) -> None:
+        """Abort the connection: whoever waits for an answer gets ECONNABORTED, whoever comes later ENOTCONN."""
+        self.ends.abort()
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass, by a clock that stands still otherwise: timeouts expire, and what is due happens.
+
+        Raises:
+            RuntimeError: this kernel goes by the real clock, as all but those in fixed order.
+        """
+        self.ends.advance(seconds)
+
+
+class AwaitableKernel(Inspected, Paths):
+    """A kernel whose calls are awaited: in an event loop, or by a filesystem that uses its own mount."""
+
+    def __init__(self, ends: Ends) -> None:
+        self.ends = ends
+
+    def __repr__(self) -> str:
+        return f"<AwaitableKernel of {self.ends.plan.filesystem!r}>"
+
+    @property
+    def own_process(self) -> kernel_end.Process:  # type: ignore[override]
+        return self.ends.process
+
+    def process(self, uid: int = 0, gid: int | None = None, groups: Iterable[int] = ()) -> kernel_end.Process:
+        """Make a process, in the root directory, with a umask of 022. `gid` is `uid` if it is not given."""
+        return self.ends.new_process(uid, uid if gid is None else gid, frozenset(groups))
+
+    async def unmount(self, *, lazy: bool = False, force: bool = False) -> None:
+        """Unmount. With `lazy`, even if a process uses it, and really when none does; with `force`, abort first.
+
+        Raises:
+            OSError: EBUSY if a process uses it.
+        """
+        await self.ends.unmount((MNT_DETACH if lazy else 0) | (MNT_FORCE if force else 0))
+
+    async def leaks(self) -> list[Leak]:
+        """Return what has been left over: unanswered requests, unreleased handles, lookups not forgotten.
+
+        The kernel drops first what it merely remembers. The list is empty if nothing leaked.
+        """
+        return await self.ends.leaks_async()
+
+
+class Kernel(Inspected, Blocking):
+    """A kernel whose calls are plain."""
+
+    def __init__(
+        self,
+        what: Served,
+        options: str | MountOptions | Options = "",
+        *,
+        minor: int = FUSE_KERNEL_MINOR_VERSION,
+        profile: str | Profile = LINUX,
+        runner: str | None = None,
+        threads: int | None = None,
+        strict: bool = False,
+        requests: int = RECORDED,
+        **more_options: Any,
+    ) -> None:
+        """Make a kernel. It is there from its first use on, or from entering a `with`, which then ends it.
+
+        Args:
+            what: a `Filesystem`, a node, or a dict of names to nodes, bytes or dicts.
+            options: as after `-o`, such as 'ro,entry_timeout=5'; or `MountOptions`; or the kernel's own
+                `Options`. Others than root are let in (`allow_other`), if nothing else is said.
+            minor: of the kernel's ABI, 7.minor: 19, 31, 36 and 45 stand for kernels that people run.
+            profile: 'linux', or 'seed2005' for the Linux of kernel.txt.
+            runner: 'fixed order', 'threads' or 'asyncio'.
+            threads: how many `def` methods may run at once, or tasks serve in fixed order; None: as many as
+                the filesystem says.
+            strict: end the mount on an exception that is no OSError, and raise it in whoever calls.
+            requests: how many are kept in `kernel.requests`, the last ones; 0 keeps no record, at no cost.
+            more_options: the same as `options` by name, such as `attr_timeout=0`; they win.
+
+        Raises:
+            MountOptionError: an option that does not exist, or a bad value.
+            TypeError: `what` is no filesystem, or its class has a method that looks misspelt.
+            ValueError: there is no such runner, profile or minor; or a number of threads by which the
+                filesystem cannot be served.
+        """
+        if runner is not None and runner not in RUNNERS:
+            raise ValueError(f"runner={runner!r}: there are {', '.join(map(repr, RUNNERS))}")
+        if requests < 0:
+            raise ValueError(f"requests={requests}: a number of requests is not negative")
+        filesystem = as_filesystem(what)
+        settled = options_for(
+            filesystem, "" if isinstance(options, Options) else options, more_options, MountOptions(allow_other=True)
+        )
+        self._plan = Plan(
+            filesystem=filesystem,
+            mount_options=settled,
+            options=options if isinstance(options, Options) else kernel_options(settled, filesystem.root_type),
+            minor=checked_minor(minor),
+            profile=profile if isinstance(profile, Profile) else profile_named(profile),
+            threads=threads_for(filesystem, threads),
+            strict=strict,
+            requests=requests,
+        )
+        self._runner = runner
+        self._ends: Ends | None = None
+
+    def __repr__(self) -> str:
+        return f"<Kernel of {self._plan.filesystem!r}, {self._runner or FIXED_ORDER}>"
+
+    # --- beginning and ending
+
+    @property
+    def ends(self) -> Ends:  # type: ignore[override]
+        """Both ends, which begin with the first use."""
+        if self._ends is None:
+            self._start()
+            assert self._ends is not None
+        return self._ends
+
+    def _start(self) -> None:
+        ends = Ends(self._plan, self._runner or FIXED_ORDER)
+        ends.start()
+        self._ends = ends
+
+    def close(self) -> None:
+        """End all processes, unmount, and wait for the daemon; abort what does not end. Idempotent."""
+        if self._ends is not None:
+            self._ends.close()
+
+    def __enter__(self) -> Self:
+        assert self.ends
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+        if error is None:
+            self.ends.raise_failure()
+
+    async def __aenter__(self) -> AwaitableKernel:
+        if self._ends is None:
+            ends = Ends(self._plan, self._runner or ASYNCIO)
+            await ends.start_async()
+            self._ends = ends
+        return AwaitableKernel(self._ends)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.ends.close_async()
+        if error is None:
+            self.ends.raise_failure()
+
+    # --- system calls
+
+    @property
+    def awaitable(self) -> AwaitableKernel:  # type: ignore[override]
+        """This kernel, its calls awaited."""
+        return AwaitableKernel(self.ends)
+
+    def _call(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        ends = self.ends
+        return ends.call(coroutine, ends.process)
+
+    def process(self, uid: int = 0, gid: int | None = None, groups: Iterable[int] = ()) -> Any:
+        """Make a process, in the root directory, with a umask of 022. `gid` is `uid` if it is not given."""
+        return self.awaitable.process(uid, gid, groups)
+
+    def new_process(self, uid: int = 0, gid: int | None = None, groups: Iterable[int] = ()) -> Process:
+        """Make a process, in the root directory, with a umask of 022. `gid` is `uid` if it is not given."""
+        return Process(self.ends, self.awaitable.process(uid, gid, groups))
+
+    def run(self, coroutine: Coroutine[Any, Any, T] | T | None = None) -> T | None:
+        """Run a coroutine of awaited calls to its end; without one, in fixed order, all that can go on.
+
+        What is no coroutine is returned as it is.
+        """
+        if coroutine is None:
+            self.ends.runner.run()
+            return None
+        return self.ends.call(coroutine) if isinstance(coroutine, Coroutine) else coroutine
+
+    def begin(self, coroutine: Coroutine[Any, Any, T]) -> Begun[T]:
+        """Begin a call, such as `process.awaitable.unlink("/a")`, and return without waiting."""
+        return self.ends.begin(coroutine)
+
+    unmount = blocking(AwaitableKernel.unmount)
+
+    def leaks(self) -> list[Leak]:
+        """Return what has been left over: unanswered requests, unreleased handles, lookups not forgotten.
+
+        The kernel drops first what it merely remembers. The list is empty if nothing leaked.
+        """
+        return self.ends.leaks()
+
+    # --- what pathlib offers
+
+    def open(
+        self,
+        path: Path,
+        mode: str = "r",
+        buffering: int = -1,
+        encoding: str | None = None,
+        errors: str | None = None,
+        newline: str | None = None,
+    ) -> Any:
+        """Open a file as the builtin `open` does; text is UTF-8 where `encoding` is not given."""
+        return Process(self.ends, self.ends.process).stream(path, mode, buffering, encoding, errors, newline)
+
+    read_bytes = blocking(Paths.read_bytes)
+    read_text = blocking(Paths.read_text)
+    write_bytes = blocking(Paths.write_bytes)
+    write_text = blocking(Paths.write_text)
+    truncate = blocking(Paths.truncate)
+    stat = blocking(Paths.stat)
+    lstat = blocking(Paths.lstat)
+    exists = blocking(Paths.exists)
+    is_file = blocking(Paths.is_file)
+    is_dir = blocking(Paths.is_dir)
+    is_symlink = blocking(Paths.is_symlink)
+    readlink = blocking(Paths.readlink)
+    listdir = blocking(Paths.listdir)
+    iterdir = blocking(Paths.iterdir)
+    walk = blocking(Paths.walk)
+    mkdir = blocking(Paths.mkdir)
+    touch = blocking(Paths.touch)
+    unlink = blocking(Paths.unlink)
+    rmdir = blocking(Paths.rmdir)
+    rmtree = blocking(Paths.rmtree)
+    rename = blocking(Paths.rename)
+    replace = blocking(Paths.replace)
+    symlink_to = blocking(Paths.symlink_to)
+    hardlink_to = blocking(Paths.hardlink_to)
+    symlink = blocking(Paths.symlink)
+    link = blocking(Paths.link)
+    chmod = blocking(Paths.chmod)
+    chown = blocking(Paths.chown)
+
+
+def kernel_options(options: MountOptions, root_type: int) -> Options:
+    """Return what mount(2) would be told."""
+    return Options(
+        rootmode=stat.S_IFMT(root_type),
+        allow_other=options.allow_other,
+        default_permissions=options.default_permissions,
+        max_read=options.max_read or UNBOUNDED,
+        read_only=options.ro,
+        nosuid=bool(options.flags & MS_NOSUID),
+        nodev=bool(options.flags & MS_NODEV),
+        noexec=bool(options.flags & MS_NOEXEC),
+        subtype=options.subtype,
+        source=options.fsname,
+    )
+
+
+def profile_named(name: str) -> Profile:
+    """Return a profile.
+
+    Raises:
+        ValueError: there is none of this name.
+    """
+    if name not in PROFILES:
+        raise ValueError(f"profile={name!r}: there are {', '.join(map(repr, PROFILES))}")
+    return PROFILES[name]
+
+
+def checked_minor(minor: int) -> int:
+    """Return `minor`.
+
+    Raises:
+        ValueError: it is none that a kernel can have here.
+    """
+    if not OLDEST_MINOR <= minor <= FUSE_KERNEL_MINOR_VERSION:
+        raise ValueError(f"minor={minor}: there are {OLDEST_MINOR} to {FUSE_KERNEL_MINOR_VERSION}")
+    return minor

@@ -1,0 +1,169 @@
+"""The daemon's end in fixed order: tasks that read the device, under the kernel's own runner.
+
+Each task reads a message, runs its method and writes the reply, like a thread of `ThreadServer`
+(daemon/serve.py). A `def` runs to its end there and then, and nothing else does meanwhile. An
+`async def` that suspends is left to itself: a task of its own waits for it and answers, so that
+the reader is free for others, for an INTERRUPT above all, which cancels it. Every such task names
+what its method waits for, as far as that is a system call: so a deadlock can be told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from types import CoroutineType
+from typing import Any
+
+from fusewire.daemon.server import GRACE, Failed
+from fusewire.daemon.session import Buffers, Call, Session
+from fusewire.embedded.task_daemon import GONE, write_reply
+from fusewire.errors import ProtocolError
+from fusewire.events import Step, note
+from fusewire.kernel.device import Device
+from fusewire.kernel.runners import begun_here
+from fusewire.kernel.runners.fixed_order import FixedOrder
+from fusewire.kernel.tasks import Task, current, outside
+from fusewire.kernel.waitq import Sleep, WaitQueue
+
+__all__ = ["TaskServer"]
+
+logger = logging.getLogger("fusewire")
+
+
+class TaskServer:
+    """Serves in tasks, until the connection is gone.
+
+    `failed` is called with each exception of a method that was no OSError.
+    """
+
+    def __init__(self, session: Session, device: Device, count: int, runner: FixedOrder, failed: Failed) -> None:
+        self.session = session
+        self.device = device
+        self.runner = runner
+        self.failed = failed
+        self.ending = False  # the device has said that the connection is gone
+        self.readers = [Task(self._name(number), self._serve()) for number in range(count)]
+
+    def _name(self, number: int) -> str:
+        return f"daemon {number + 1}" if number else "daemon"
+
+    def start(self) -> None:
+        """Begin to serve.
+
+        Raises:
+            Exception: the filesystem could not begin, and raised this.
+        """
+        for task in self.readers:
+            self.runner.start(task)
+        self.runner.run()
+        for task in self.readers:
+            if isinstance(task.result, BaseException):
+                raise task.result
+
+    async def _serve(self) -> None:
+        try:
+            while True:
+                await self._serve_one()
+        except OSError as error:
+            if error.errno not in GONE:
+                raise
+        finally:
+            self._end()
+
+    async def _serve_one(self) -> None:
+        message = await self.device.read(self.session.limits.buffer_size)
+        try:
+            outcome = self.session.receive(message)
+        except ProtocolError as error:
+            logger.error("a message that cannot be read is passed over: %s", error)
+            return
+        if isinstance(outcome, Call):
+            outcome = self._carry_out(outcome)
+        if outcome is not None:
+            await write_reply(self.device, outcome)
+
+    def _carry_out(self, call: Call) -> Buffers | None:
+        """Run a method; return its reply, or None if there is none, or none yet."""
+        note(Step.PERFORM, call.request.name.lower())
+        try:
+            with outside():
+                result = call.run()
+        except (Exception, asyncio.CancelledError) as error:  # not Ctrl-C, which is the caller's as well
+            return self._fail(call, error)
+        if isinstance(result, CoroutineType):
+            return self._begin(call, result)
+        return self._reply(call, result)
+
+    def _begin(self, call: Call, coroutine: Coroutine[Any, Any, Any]) -> Buffers | None:
+        begun: list[Task] = []
+        method = self.runner.begin(_noting(begun, call, coroutine))
+        if method.done():
+            return self._outcome(call, method)
+        call.request.on_interrupt(method.cancel)
+        finished = WaitQueue(f"its method for {call.request.name}", holders=lambda: begun)
+        method.add_done_callback(lambda _: finished.wake())
+        name = f"{current().name} ({call.request.name})"
+        self._owes(call, Task(name, self._answer(call, method, finished)))
+        return None
+
+    def _owes(self, call: Call, task: Task) -> None:
+        """Have `task` owe the reply to `call` from now on."""
+        request = self.device.processing.get(call.request.unique)
+        if request is not None:
+            request.reader = task
+        self.runner.start(task)
+
+    async def _answer(self, call: Call, method: asyncio.Task[Any], finished: WaitQueue) -> None:
+        await finished.sleep(until=method.done, depth=Sleep.UNINTERRUPTIBLE)
+        reply = self._outcome(call, method)
+        if reply is not None:
+            try:
+                await write_reply(self.device, reply)
+            except OSError as error:
+                if error.errno not in GONE:
+                    raise
+
+    def _outcome(self, call: Call, method: asyncio.Task[Any]) -> Buffers | None:
+        try:
+            result = method.result()
+        except BaseException as error:
+            return self._fail(call, error)
+        return self._reply(call, result)
+
+    def _reply(self, call: Call, result: Any) -> Buffers | None:
+        reply = self.session.reply(call, result)
+        self._tell_of_failure()
+        return reply
+
+    def _fail(self, call: Call, error: BaseException) -> Buffers | None:
+        reply = self.session.fail(call, error)
+        self._tell_of_failure()
+        return reply
+
+    def _tell_of_failure(self) -> None:
+        if self.session.failure is not None:
+            failure, self.session.failure = self.session.failure, None
+            self.failed(failure)
+
+    def _end(self) -> None:
+        """The connection is gone: take the device along, and interrupt what still runs."""
+        self.ending = True
+        self.device.close()
+        self.session.abandon()
+
+    def tidy_up(self) -> None:
+        """Let the methods end that still run, name those that do not, and let the filesystem go."""
+        self.runner.finish(GRACE)
+        for call in list(self.session.calls.values()):
+            logger.warning("%s is still running after its mount is gone, and is left to itself", call.request)
+        try:
+            self.session.destroy()
+        except BaseException:  # whoever waits for the end must learn of it
+            logger.exception("destroy failed")
+
+
+async def _noting(begun: list[Task], call: Call, coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """Carry out `call`, and collect the system calls that its method begins."""
+    begun_here.set(begun)
+    return await call.finish(coroutine)

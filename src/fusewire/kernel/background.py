@@ -1,0 +1,101 @@
+"""Requests for which nobody waits: INIT, RELEASE, what the page cache reads ahead and writes back.
+
+    queue --at most max_background of them active--> pending --> ... --> end()
+
+Two limits keep a slow daemon from being buried. At most `max_background` are *active*, handed to
+`pending` or further; the rest wait here, first come, first served. And when so many are under way or
+waiting, the gate is `blocked`: whoever wants to make another sleeps, but for those that are forced,
+which is why `number` may exceed the maximum. Requests for which somebody waits are never limited.
+
+From `congestion_threshold` on, work that could as well be left undone is left undone.
+
+Source: fs/fuse/dev.c, fuse_request_queue_background, flush_bg_queue and fuse_request_end.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from fusewire.events import Step, note
+
+if TYPE_CHECKING:
+    from fusewire.kernel.connection import Connection
+    from fusewire.kernel.request import Request
+
+__all__ = ["Background"]
+
+
+class Background:
+    """The background requests of one connection. `number` is always `len(queue) + active`."""
+
+    __slots__ = ("active", "blocked", "congestion_threshold", "connection", "maximum", "number", "queue", "raised")
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.queue: deque[Request] = deque()
+        self.number = 0
+        self.active = 0
+        self.maximum = 12
+        self.congestion_threshold = 9
+        self.blocked = False  # nobody may make another
+        self.raised = False  # there may be room for more, which nobody has looked for yet
+
+    @property
+    def congested(self) -> bool:
+        """The daemon has enough to do: readahead and the like had better be skipped."""
+        return self.number >= self.congestion_threshold
+
+    def limit(self, maximum: int, congestion_threshold: int) -> None:
+        """Set the limits, as INIT settles them."""
+        self.maximum, self.congestion_threshold = maximum, congestion_threshold
+
+    def raise_maximum(self, maximum: int) -> None:
+        """Set the maximum, as fusectl does: those at the gate look again, what is queued stays until something ends."""
+        self.maximum, self.raised = maximum, True
+        self.blocked = self.number >= maximum
+        if not self.blocked:
+            self.connection.blocked_waitq.wake()
+
+    def add(self, request: Request) -> None:
+        """Queue `request`, and hand over as many as may be active."""
+        request.background = True
+        request.move("send in background")
+        self.number += 1
+        if self.number == self.maximum:
+            self.blocked = True
+        self.queue.append(request)
+        note(Step.QUEUE_BACKGROUND)
+        self.flush()
+
+    def flush(self) -> None:
+        """Hand over as many as may be active."""
+        self.raised = False
+        while self.queue and self.active < self.maximum:
+            request = self.queue.popleft()
+            self.active += 1
+            note(Step.TAKE_BACKGROUND)
+            self.connection.enqueue(request)
+            note(Step.QUEUE)
+            self.connection.waitq.wake()
+
+    def ended(self, request: Request) -> None:
+        """Take leave of `request`, which was active, and let the next have its place."""
+        request.background = False
+        if self.number == self.maximum:
+            self.blocked = False
+            self.connection.blocked_waitq.wake()
+        elif not self.blocked and self.connection.blocked_waitq.sleepers:
+            self.connection.blocked_waitq.wake()
+        self.number -= 1
+        self.active -= 1
+        self.flush()
+
+    def abort(self) -> list[Request]:
+        """Lift the limits, and return all that waited: active from now on, and about to end."""
+        self.blocked = False
+        self.maximum = 1 << 32
+        left = [*self.queue]
+        self.active += len(left)
+        self.queue.clear()
+        return left

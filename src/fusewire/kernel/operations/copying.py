@@ -1,0 +1,150 @@
+"""Copying from file to file: COPY_FILE_RANGE, and reads and writes where a daemon has none.
+
+The daemon is asked by COPY_FILE_RANGE_64 first; one that does not know it, by COPY_FILE_RANGE, which
+can say at most 4 GiB; one that knows neither, never again. Then pages go through a pipe, 16 at a
+time, as splice(2) does it: read by way of the cache of one file, written as write(2) would.
+
+What the daemon has copied, the cache of the target must not contradict: its pages are dropped.
+
+Source: fs/fuse/file.c, fuse_copy_file_range; fs/splice.c, splice_direct_to_actor and
+iter_file_splice_write; mm/filemap.c, filemap_splice_read.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import TYPE_CHECKING, Final
+
+from fusewire.errors import os_error
+from fusewire.kernel.operations.pages import discard_pages
+from fusewire.kernel.operations.reading import cached_read, fuse_read
+from fusewire.kernel.operations.setattr import remove_privileges
+from fusewire.kernel.operations.space import flush_range
+from fusewire.kernel.operations.writeback import touch
+from fusewire.kernel.operations.writing import write, wrote
+from fusewire.kernel.vfs.iocb import Iocb
+from fusewire.kernel.vfs.page_cache import PAGE
+from fusewire.wire import CopyFileRangeIn
+
+if TYPE_CHECKING:
+    from fusewire.kernel.vfs.open_file import OpenFile
+
+__all__ = ["fuse_copy_file_range", "splice"]
+
+PIPE: Final = 16  # pages in a pipe
+LARGEST_OLD: Final = 0xFFFFF000  # bytes that COPY_FILE_RANGE can say, in whole pages
+
+
+async def fuse_copy_file_range(source: OpenFile, offset: int, target: OpenFile, target_offset: int, length: int) -> int:
+    """Copy `length` bytes from `source` to `target`; return how many were copied.
+
+    Raises:
+        OSError: as the daemon says, or what a WRITE of dirty pages failed with; if nothing was copied.
+    """
+    try:
+        return await _ask_to_copy(source, offset, target, target_offset, length)
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EXDEV):
+            raise
+    return await splice(source, offset, target, target_offset, length)
+
+
+async def _ask_to_copy(source: OpenFile, offset: int, target: OpenFile, target_offset: int, length: int) -> int:
+    inode = target.inode
+    connection = inode.superblock.connection
+    if "COPY_FILE_RANGE" in connection.absent:
+        raise os_error(errno.EOPNOTSUPP)
+    if source.inode.superblock is not inode.superblock:
+        raise os_error(errno.EXDEV)
+    unstable = not inode.written_back and target_offset + length > inode.attr.size
+    async with source.inode.rwsem.exclusive():
+        await flush_range(source.inode, offset)
+    async with inode.rwsem.exclusive():
+        await remove_privileges(inode)
+        touch(inode)
+        await flush_range(inode, target_offset)
+        body = CopyFileRangeIn(source.fh, offset, inode.nodeid, target.fh, target_offset, length)
+        try:
+            inode.size_unstable = unstable or inode.size_unstable
+            copied = await _send(source, body)
+            last = (target_offset + copied + PAGE - 1) // PAGE - 1
+            await discard_pages(inode, target_offset // PAGE, last)
+            touch(inode)
+            wrote(inode, target_offset + copied, copied)
+        finally:
+            if unstable:
+                inode.size_unstable = False
+    return copied
+
+
+async def _send(source: OpenFile, body: CopyFileRangeIn) -> int:
+    """Ask to copy what `body` says, by the operation that the daemon knows; return how many bytes it copied."""
+    connection = source.inode.superblock.connection
+    if "COPY_FILE_RANGE_64" not in connection.absent:
+        try:
+            reply = await connection.ask("COPY_FILE_RANGE_64", source.inode.nodeid, body)
+        except OSError as error:
+            if error.errno != errno.ENOSYS:
+                raise
+            connection.absent.add("COPY_FILE_RANGE_64")
+        else:
+            return _believed(reply.structs[0].bytes_copied, body)
+    body.len = min(body.len, LARGEST_OLD)
+    try:
+        reply = await connection.ask("COPY_FILE_RANGE", source.inode.nodeid, body)
+    except OSError as error:
+        if error.errno != errno.ENOSYS:
+            raise
+        connection.absent.add("COPY_FILE_RANGE")
+        raise os_error(errno.EOPNOTSUPP) from None
+    return _believed(reply.structs[0].size, body)
+
+
+def _believed(copied: int, body: CopyFileRangeIn) -> int:
+    if copied > body.len:
+        raise os_error(errno.EIO)
+    return copied
+
+
+async def splice(source: OpenFile, offset: int, target: OpenFile, target_offset: int, length: int) -> int:
+    """Copy by reads and writes; return how many bytes were copied: fewer at the end of `source`, or after an error.
+
+    Raises:
+        OSError: what reading or writing failed with, before anything was copied.
+    """
+    done = 0
+    while done < length:
+        try:
+            data = await _read_into_pipe(source, offset + done, length - done)
+            written = await _write_from_pipe(target, target_offset + done, data)
+        except OSError:
+            if not done:
+                raise
+            break
+        done += written
+        if not data or written < len(data):
+            break
+    return done
+
+
+async def _read_into_pipe(source: OpenFile, offset: int, size: int) -> bytes:
+    size = min(size, PIPE * PAGE)
+    if source.flags & os.O_DIRECT:
+        return await fuse_read(source, offset, size)
+    return await cached_read(source, offset, size, PIPE)
+
+
+async def _write_from_pipe(target: OpenFile, offset: int, data: bytes) -> int:
+    done = 0
+    while done < len(data):
+        try:
+            written = await write(Iocb(target, offset + done), data[done:])
+        except OSError:
+            if not done:
+                raise
+            break
+        if not written:
+            break
+        done += written
+    return done

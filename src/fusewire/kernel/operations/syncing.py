@@ -1,0 +1,68 @@
+"""FSYNC, FSYNCDIR and SYNCFS: having the daemon say that what it was told is safe.
+
+First it is told everything: dirty pages, and then times. A WRITE of pages that failed had nobody to
+tell; fsync tells who asks, each open file once.
+
+A daemon that answers ENOSYS is not asked again, and the call succeeds.
+
+Source: fs/fuse/file.c, fuse_fsync; fs/fuse/dir.c, fuse_dir_fsync; fs/fuse/inode.c, fuse_sync_fs.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING
+
+from fusewire.kernel.operations import writeback
+from fusewire.wire import FsyncFlags, FsyncIn, SyncfsIn
+
+if TYPE_CHECKING:
+    from fusewire.kernel.vfs.open_file import OpenFile
+    from fusewire.kernel.vfs.superblock import Superblock
+    from fusewire.wire import WireStruct
+
+__all__ = ["fuse_fsync", "fuse_syncfs"]
+
+
+async def fuse_fsync(file: OpenFile, datasync: bool = False, first: int = 0, last: int | None = None) -> None:
+    """Write the pages `first` to `last` out, and have the daemon make all safe; with `datasync` not what is only times.
+
+    Raises:
+        OSError: EIO if the inode is bad; what a WRITE failed with since this was last asked by
+            `file`; otherwise as the daemon says.
+    """
+    inode = file.inode
+    inode.check_bad()
+    name = "FSYNCDIR" if inode.is_dir else "FSYNC"
+    if inode.is_dir and name in inode.superblock.connection.absent:
+        return
+    async with inode.rwsem.exclusive():
+        if not inode.is_dir:
+            await writeback.write_before_fsync(file, first, last)
+        body = FsyncIn(file.fh, FsyncFlags.FUSE_FSYNC_FDATASYNC if datasync else 0)
+        await _ask_if_known(inode.superblock, name, inode.nodeid, body)
+
+
+async def fuse_syncfs(superblock: Superblock) -> None:
+    """Write everything on a mount out; only a mount of a block device is told so (SYNCFS).
+
+    Raises:
+        OSError: as the daemon says. Errors of WRITEs are kept for who asks by fsync.
+    """
+    if superblock.options.read_only:
+        return
+    await writeback.sync_inodes(superblock)
+    if superblock.options.fuseblk:
+        await _ask_if_known(superblock, "SYNCFS", superblock.root_inode.nodeid, SyncfsIn())
+
+
+async def _ask_if_known(superblock: Superblock, name: str, nodeid: int, body: WireStruct) -> None:
+    connection = superblock.connection
+    if name in connection.absent:
+        return
+    try:
+        await connection.ask(name, nodeid, body)
+    except OSError as error:
+        if error.errno != errno.ENOSYS:
+            raise
+        connection.absent.add(name)

@@ -1,0 +1,169 @@
+"""Extended attributes: GETXATTR, LISTXATTR, SETXATTR, REMOVEXATTR.
+
+A size of 0 asks how long a value is, any other for the value, if it fits. Nothing of it is kept,
+but for ACLs (acl.py). A daemon that answers one of the four with ENOSYS is not asked it again, and
+the caller is told EOPNOTSUPP.
+
+Who may use which name is the VFS's to say:
+
+    user.*                   who may read or write the file, if that is regular or a directory
+    trusted.*                the privileged; to others it does not exist
+    security.*               anybody reads; the privileged write
+    system.* and the rest    the daemon decides; of names without a namespace, permissions too
+
+Locks: the inode semaphore is held exclusively around SETXATTR and REMOVEXATTR, by the caller.
+
+Source: fs/fuse/xattr.c; fs/xattr.c, xattr_permission; security/commoncap.c, cap_inode_setxattr.
+"""
+
+from __future__ import annotations
+
+import errno
+import stat
+from typing import TYPE_CHECKING, Final
+
+from fusewire.errors import os_error
+from fusewire.kernel.operations.attributes import check_allowed
+from fusewire.kernel.operations.writeback import touch_ctime
+from fusewire.kernel.vfs.inode import STATX_CTIME
+from fusewire.kernel.vfs.permission import MAY_READ, MAY_WRITE, credentials, owner_or_capable, permission
+from fusewire.wire import GetxattrIn, SetxattrIn, WireStruct
+
+if TYPE_CHECKING:
+    from fusewire.kernel.vfs.inode import Inode
+    from fusewire.wire import Reply
+
+__all__ = [
+    "XATTR_SIZE_MAX",
+    "check_security",
+    "check_xattr_permission",
+    "fuse_getxattr",
+    "fuse_listxattr",
+    "fuse_removexattr",
+    "fuse_setxattr",
+    "list_length",
+    "xattr_length",
+]
+
+XATTR_SIZE_MAX: Final = 65536  # bytes of a value, and of a list of names
+SECURITY: Final = b"security."
+
+
+async def fuse_getxattr(inode: Inode, name: bytes, size: int) -> bytes:
+    """Return the value of `name`, which is to be no longer than `size` bytes (not 0).
+
+    Raises:
+        OSError: EIO if the inode is bad; EOPNOTSUPP if the daemon knows no xattrs; ENODATA, ERANGE
+            and others as it says.
+    """
+    inode.check_bad()
+    reply = await _ask(inode, "GETXATTR", GetxattrIn(size), (name,))
+    return bytes(reply.data)
+
+
+async def xattr_length(inode: Inode, name: bytes) -> int:
+    """Return how long the value of `name` is, in bytes; errors as `fuse_getxattr`."""
+    inode.check_bad()
+    reply = await _ask(inode, "GETXATTR", GetxattrIn(0), (name,))
+    return min(int(reply.structs[0].size), XATTR_SIZE_MAX)
+
+
+async def fuse_listxattr(inode: Inode, size: int) -> bytes:
+    """Return the names, each ending in NUL, which are to be no longer than `size` bytes (not 0).
+
+    Raises:
+        OSError: EACCES if the caller may not use the mount; EIO if the reply is no list of names;
+            otherwise as `fuse_getxattr`.
+    """
+    inode.check_bad()
+    check_allowed(inode.superblock)
+    reply = await _ask(inode, "LISTXATTR", GetxattrIn(size))
+    names = bytes(reply.data)
+    if names and (not names.endswith(b"\0") or b"" in names[:-1].split(b"\0")):
+        raise os_error(errno.EIO)
+    return names
+
+
+async def list_length(inode: Inode) -> int:
+    """Return how long the list of names is, in bytes; errors as `fuse_listxattr`."""
+    inode.check_bad()
+    check_allowed(inode.superblock)
+    reply = await _ask(inode, "LISTXATTR", GetxattrIn(0))
+    return min(int(reply.structs[0].size), XATTR_SIZE_MAX)
+
+
+async def fuse_setxattr(inode: Inode, name: bytes, value: bytes, flags: int = 0, extra: int = 0) -> None:
+    """Give `name` a value. The caller holds the inode semaphore.
+
+    Args:
+        flags: XATTR_CREATE, XATTR_REPLACE.
+        extra: SetxattrFlags, which travel only if SETXATTR_EXT was negotiated.
+
+    Raises:
+        OSError: EIO if the inode is bad; EOPNOTSUPP if the daemon knows no xattrs; otherwise as it says.
+    """
+    inode.check_bad()
+    await _ask(inode, "SETXATTR", SetxattrIn(len(value), flags, extra), (name,), value)
+    _ctime_changed(inode)
+
+
+async def fuse_removexattr(inode: Inode, name: bytes) -> None:
+    """Take `name` away; errors as `fuse_setxattr`. The caller holds the inode semaphore."""
+    inode.check_bad()
+    await _ask(inode, "REMOVEXATTR", None, (name,))
+    _ctime_changed(inode)
+
+
+def _ctime_changed(inode: Inode) -> None:
+    inode.invalidate(STATX_CTIME)
+    touch_ctime(inode)
+
+
+async def _ask(
+    inode: Inode, operation: str, body: WireStruct | None, names: tuple[bytes, ...] = (), data: bytes = b""
+) -> Reply:
+    connection = inode.superblock.connection
+    if operation not in connection.absent:
+        try:
+            return await connection.ask(operation, inode.nodeid, body, names, data)
+        except OSError as error:
+            if error.errno != errno.ENOSYS:
+                raise
+            connection.absent.add(operation)
+    raise os_error(errno.EOPNOTSUPP)
+
+
+# Who may use a name.
+
+
+async def check_xattr_permission(inode: Inode, name: bytes, write: bool) -> None:
+    """Check that the caller may read or write `name` of `inode`.
+
+    Raises:
+        OSError: EPERM for what he may not write; ENODATA for what he may not see; as `permission`.
+
+    Source: fs/xattr.c, xattr_permission.
+    """
+    if name.startswith((SECURITY, b"system.")):
+        return
+    if name.startswith(b"trusted."):
+        if not credentials().privileged:
+            raise os_error(errno.EPERM if write else errno.ENODATA)
+        return
+    if name.startswith(b"user."):
+        _check_user(inode, write)
+    await permission(inode, MAY_WRITE if write else MAY_READ)
+
+
+def _check_user(inode: Inode, write: bool) -> None:
+    """Refuse names of users on what is neither a file nor a directory: there, permissions mean something else."""
+    if not inode.is_regular and not inode.is_dir:
+        raise os_error(errno.EPERM if write else errno.ENODATA)
+    if write and inode.is_dir and inode.mode & stat.S_ISVTX and not owner_or_capable(inode):
+        raise os_error(errno.EPERM)
+
+
+def check_security(name: bytes) -> None:
+    """Refuse those without privilege to write names of security modules; errors: EPERM (cap_inode_setxattr)."""
+    if name.startswith(SECURITY) and not credentials().privileged:
+        raise os_error(errno.EPERM)
