@@ -7,20 +7,23 @@
 
 PYTHON ?= python3
 ARGS ?=
+N ?= 1000
+SEED ?= 0
+PLANTED ?=
 VENV := .venv
 IN_VENV := $(VENV)/bin/python
 PIP := $(IN_VENV) -m pip install --quiet --disable-pip-version-check
-CHECKED := $(wildcard src tests docs examples benchmarks fuzz torture)
+CHECKED := $(wildcard src tests docs examples benchmarks differential fuzz torture)
 
 # An installed environment knows the checkout by its path, and Python by a link.
 USABLE := $(shell test -x $(IN_VENV) && $(IN_VENV) -c \
   'import pip, os; print(open("$(VENV)/installed-from").read() == os.getcwd())' 2> /dev/null)
 
-.PHONY: help demo test stress lint types format torture bench fuzz clean distclean renew
+.PHONY: help demo test stress lint types format torture differential bench fuzz clean distclean renew
 
 help:
 	@sed -n 's/^#   //p' Makefile
-	@echo 'also: make stress lint types format torture bench fuzz clean distclean'
+	@echo 'also: make stress lint types format torture differential bench fuzz clean distclean'
 
 demo: $(VENV)/cli
 	@$(IN_VENV) -m fusewire demo $(ARGS)
@@ -44,6 +47,10 @@ format: $(VENV)/dev
 
 torture: $(VENV)/cli
 	@$(IN_VENV) torture/run.py $(ARGS)
+
+# Programs by chance on both kernels: make differential N=10000 SEED=1; the errors planted for it: make differential PLANTED=1
+differential: $(VENV)/cli
+	@$(IN_VENV) differential/run.py --number $(N) --seed $(SEED) $(if $(PLANTED),--planted) $(ARGS)
 
 bench: $(VENV)/cli
 	@$(IN_VENV) benchmarks/run.py $(ARGS)

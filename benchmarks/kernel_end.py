@@ -50,7 +50,7 @@ class Root(fusewire.Filesystem):
 
 @contextlib.contextmanager
 def embedded() -> Iterator[Callable[[], Any]]:
-    with fusewire.Kernel(Root(), **NEVER_CACHED) as kernel:
+    with fusewire.Kernel(Root(), requests=0, **NEVER_CACHED) as kernel:
         process = kernel.process()
         yield lambda: process.stat("/")
 
@@ -119,7 +119,7 @@ def measure_getattr(rounds: int, seconds: float, real: bool) -> dict[str, float]
 
 def bytes_of_an_inode(count: int) -> float:
     """Bytes of the kernel's end for each of `count` open files; the daemon keeps nothing of a file here."""
-    with fusewire.Kernel(Root(), entry_timeout=1e9, attr_timeout=1e9, log_requests=False) as kernel:
+    with fusewire.Kernel(Root(), entry_timeout=1e9, attr_timeout=1e9, requests=0) as kernel:
         process = kernel.process()
         process.open("/0", os.O_RDONLY)
         gc.collect()

@@ -7,6 +7,7 @@ has been answered before the next one, as it has on the real mount (real.py).
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 from collections.abc import Coroutine
 from typing import Any, Final
@@ -23,12 +24,14 @@ from fusewire.embedded.ends import Ends, Plan
 from fusewire.kernel.profile import LINUX
 from fusewire.kernel.runners.fixed_order import Deadlock
 from fusewire.kernel.syscalls.memory import Mapping
+from fusewire.kernel.vfs.file_locks import TO_THE_END
 from fusewire.kernel.vfs.superblock import Options
 from fusewire.mounting import MountOptions
 from fusewire.wire import FUSE_KERNEL_MINOR_VERSION
 
 __all__ = ["run"]
 
+TICK: Final = 0.004  # seconds
 STUCK: Final[Result] = ("hung", None)
 
 
@@ -63,7 +66,10 @@ def perform_all(program: Program, ends: Ends, session: RecordedSession) -> Trans
         begin_at_root(ends, each)
     session.messages.clear()
     results = []
+    ticks = SUBJECTS[program.subject].ticks
     for step in program.steps:
+        if ticks:
+            ends.system.clock.advance(TICK)
         results.append(performed(actors[step.role], step))
         session.marks.append(len(session.messages))
     return transcribe(session, results, {it.pid: f"p{role}" for role, it in processes.items()})
@@ -117,10 +123,10 @@ class Foreign:
         return mapping
 
     def munmap(self, mapping: Mapping) -> None:
-        self.call(self.process.munmap(mapping.address, mapping.length))
+        self.call(self.process.munmap(mapping.address, len(mapping)))
 
     def msync(self, mapping: Mapping) -> None:
-        self.call(self.process.msync(mapping.address, mapping.length))
+        self.call(self.process.msync(mapping.address, len(mapping)))
 
     def peek(self, mapping: Mapping, offset: int, size: int) -> bytes:
         check_inside(mapping, offset + size)
@@ -143,7 +149,15 @@ class Foreign:
                 raise OSError(errno.EFAULT, os.strerror(errno.EFAULT)) from error
             raise
 
+    # --- locks
+
+    def getlk(self, fd: int, kind: int, start: int, length: int) -> tuple[int, int, int]:
+        held = self.call(self.process.getlk(fd, kind, start, length))
+        if held is None:
+            return fcntl.F_UNLCK, 0, 0
+        return held.type, held.start, 0 if held.end == TO_THE_END else held.end - held.start + 1
+
 
 def check_inside(mapping: Mapping, end: int) -> None:
-    if end > -(-mapping.length // PAGE) * PAGE:
+    if end > -(-len(mapping) // PAGE) * PAGE:
         raise OSError(errno.EFAULT, "outside the mapping")

@@ -107,7 +107,9 @@ class Generator:
         return self.spelled(self.random.choice(paths))
 
     def odd(self) -> str:
-        return self.random.choice(("", ".", "..", "/", "n" * 256, "n" * 255, "none/at/all", "a/../b", "a/./b", "p" * 4096))
+        return self.random.choice(
+            ("", ".", "..", "/", "n" * 256, "n" * 255, "none/at/all", "a/../b", "a/./b", "p" * 4096)
+        )
 
     def new_path(self) -> str:
         """Return a path from the root, of which at least the last name may be new."""
@@ -225,7 +227,9 @@ def link(it: Generator) -> tuple[Argument, ...]:
 
 
 def symlink(it: Generator) -> tuple[Argument, ...]:
-    target = it.random.choice((it.anything(), it.anything(), it.random.choice(NAMES), "..", "../" + NAMES[0], "t" * 300))
+    target = it.random.choice(
+        (it.anything(), it.anything(), it.random.choice(NAMES), "..", "../" + NAMES[0], "t" * 300)
+    )
     if it.chance(0.02):
         target = "t" * it.random.choice((4094, 4095, 4096))
     return target, it.new(it.links)
@@ -481,7 +485,9 @@ MAKERS: Final[dict[str, tuple[int, Maker]]] = {  # call: how often, and its argu
 }
 
 
-def generate(seed: int, length: int = STEPS, subject: str | None = None, calls: frozenset[str] | None = None) -> Program:
+def generate(
+    seed: int, length: int = STEPS, subject: str | None = None, calls: frozenset[str] | None = None
+) -> Program:
     """Return the program of a seed, of `length` steps before those that close everything.
 
     `subject` and `calls` narrow it: to one filesystem, to some calls.

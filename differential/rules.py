@@ -227,6 +227,10 @@ def same_file(one: Request, other: Request) -> bool:
 
 FLOATING: Final = (
     Rule("reads", "readahead cuts a range into as many READs as it thinks fit", reads_as_ranges),
-    Rule("releases float", "RELEASE is sent in the background, when the last user of a file lets go", float_all("RELEASE", "RELEASEDIR")),
+    Rule(
+        "releases float",
+        "RELEASE is sent in the background, when the last user of a file lets go",
+        float_all("RELEASE", "RELEASEDIR"),
+    ),
     Rule("forgets float", "an inode is forgotten when it is evicted, which memory decides as well", sum_forgets),
 )

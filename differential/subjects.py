@@ -45,6 +45,7 @@ class Subject:
     weight: int = 1  # how many programs it gets, in proportion to the others
     numbers: bool = True  # it says the same inode numbers each time
     special: bool = True  # it can have fifos and sockets
+    ticks: bool = False  # the kernel keeps times itself, so each step is to have one of its own
 
 
 # --- variants of Memory
@@ -314,8 +315,8 @@ SUBJECTS: Final = {
         Subject("unchecked, asked each time", lambda _: Unchecked(), NEVER, False),
         Subject("old caches", lambda _: OldCaches(), FOREVER),
         Subject("symlinks kept", lambda _: Symlinked(), FOREVER),
-        Subject("writeback", lambda _: Writeback(), FOREVER),
-        Subject("writeback, asked each time", lambda _: Writeback(), NEVER),
+        Subject("writeback", lambda _: Writeback(), FOREVER, ticks=True),
+        Subject("writeback, asked each time", lambda _: Writeback(), NEVER, ticks=True),
         Subject("faulty", lambda _: Faulty(), FOREVER),
         Subject("faulty, asked each time", lambda _: Faulty(), NEVER),
         Subject("missing", lambda _: Missing(), NEVER),

@@ -76,7 +76,10 @@ class Bench:
             if event.text == text and waiting:
                 waiting.pop()()
 
-        self.go_on(watch, lambda ready: first if first in ready and not waiting else ready[0])
+        def choose(ready: Sequence[Task]) -> Task:
+            return first if first is not None and first in ready and not waiting else ready[0]
+
+        self.go_on(watch, choose)
         assert not waiting, f"nothing said {text!r}"
 
     def later(self, coroutine: Coroutine[Any, None, Any], name: str = "daemon") -> Task:
@@ -93,7 +96,7 @@ class Bench:
         """Read one message."""
         return decode_request(self.call((device or self.device).read(size)))
 
-    def write(self, message: bytes, device: Device | None = None) -> int:
+    def write(self, message: bytes | bytearray | memoryview, device: Device | None = None) -> int:
         """Write one message."""
         length: int = self.call((device or self.device).write(message))
         return length

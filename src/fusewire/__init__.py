@@ -3,6 +3,9 @@
     with fusewire.mount({"hello": b"hi"}, "/mnt/x") as mount:
         mount.wait()
 
+    with fusewire.Kernel({"hello": b"hi"}) as kernel:    # the same, where nothing can be mounted
+        kernel.read_bytes("/hello")
+
 The names here are those of daily use; each is imported when it is first asked for, so that
 `import fusewire` costs nothing. `fusewire.daemon`, `fusewire.kernel` and `fusewire.wire` have
 the rest.
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
         Symlink,
         current_request,
     )
+    from fusewire.embedded import Deadlock, Kernel, Process
     from fusewire.errors import ProtocolError, os_error
     from fusewire.mounted import Mount, mount
     from fusewire.mounting import MountError, MountOptions
@@ -42,17 +46,20 @@ __version__ = "0.1.0"
 __all__ = [
     "UTIME_NOW",
     "Attributes",
+    "Deadlock",
     "Directory",
     "Dirent",
     "Entry",
     "File",
     "Filesystem",
     "Handle",
+    "Kernel",
     "Mount",
     "MountError",
     "MountOptions",
     "Node",
     "OpenFile",
+    "Process",
     "ProtocolError",
     "Request",
     "SetAttributes",
@@ -67,6 +74,9 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Deadlock": "embedded",
+    "Kernel": "embedded",
+    "Process": "embedded",
     "Mount": "mounted",
     "mount": "mounted",
     "run": "program",

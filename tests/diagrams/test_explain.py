@@ -68,7 +68,7 @@ def test_everything_draws_what_was_left_out() -> None:
 
 def test_what_is_drawn_is_what_happens(monkeypatch: pytest.MonkeyPatch) -> None:
     """A kernel's end that does not give its requests back is not drawn as if it did."""
-    monkeypatch.setattr(Connection, "put", lambda connection, request: None)
+    monkeypatch.setattr(Connection, "drop", lambda connection, request: None)
     drawing, _ = explain("unlink").split("\n\n")
     without = [line for line in UNLINK.strip("\n").splitlines() if "[add request to" not in line]
     assert drawing.splitlines() == [*without[:-3], *without[-2:]]  # nor its second line

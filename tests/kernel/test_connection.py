@@ -13,7 +13,8 @@ from fusewire.kernel.device import Device
 from fusewire.kernel.init import Settings
 from fusewire.kernel.profile import LINUX, SEED2005, Profile
 from fusewire.kernel.request import Stage
-from fusewire.kernel.tasks import Task, close, run
+from fusewire.kernel.syscalls.base import Caller, Credentials, syscall
+from fusewire.kernel.tasks import Killed, Task, close, run
 from fusewire.kernel.waiting import ERESTARTNOINTR
 from fusewire.wire import (
     Extensions,
@@ -267,7 +268,9 @@ def signalled(bench: Bench, text: str, send: Callable[[Task], None]) -> tuple[Ta
 
 @pytest.mark.parametrize("send", [Task.interrupt, Task.kill])
 @pytest.mark.parametrize("text", READING)
-def test_a_signal_while_the_daemon_reads_is_told_to_it_once(linux: Bench, text: str, send: Callable[[Task], None]) -> None:
+def test_a_signal_while_the_daemon_reads_is_told_to_it_once(
+    linux: Bench, text: str, send: Callable[[Task], None]
+) -> None:
     rm, daemon = signalled(linux, text, send)
     assert isinstance(daemon.result, bytes)
     assert linux.read().operation.name == "INTERRUPT"
@@ -559,3 +562,40 @@ def test_a_task_that_is_closed_gives_its_request_back(either: Bench) -> None:
     either.tasks.remove(pending)
     either.write(encode_reply(either.read().header.unique))
     assert either.connection.statistics() == idle(either)
+
+
+class Remover(Caller):
+    """A process of one system call."""
+
+    @syscall
+    async def unlink(self, name: bytes) -> None:
+        await self.connection.ask("UNLINK", 1, names=[name])
+
+    connection: Connection
+
+
+@pytest.mark.parametrize("fatal", [True, False])
+def test_in_2005_a_system_call_that_is_interrupted_early_begins_anew_unless_it_is_killed(
+    seed2005: Bench, fatal: bool
+) -> None:
+    process = Remover(seed2005.system, 100, Credentials.of(1000, 1000), seed2005.superblock.root)
+    process.connection = seed2005.connection
+    rm = seed2005.start(process.unlink(b"file"), "rm")
+    first = seed2005.connection.pending[0]
+    if fatal:
+        rm.kill()
+    else:
+        rm.interrupt()
+    seed2005.go_on()
+    assert first.stage is Stage.FINISHED
+    if fatal:
+        assert isinstance(rm.result, Killed)
+        assert not seed2005.connection.pending
+        return
+    assert not rm.finished
+    again = seed2005.read()
+    assert again.names == (b"file",)
+    assert again.header.unique == first.unique + 1
+    seed2005.write(encode_reply(again.header.unique))
+    assert errno_of(rm) is None
+    assert rm.finished

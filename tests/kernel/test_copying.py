@@ -7,16 +7,16 @@ buffer are faulted with get_user_pages()".
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 
-from fusewire.events import Step
+from fusewire.events import Event, Step
 from fusewire.kernel.request import Stage
-from fusewire.kernel.tasks import Task
+from fusewire.kernel.tasks import Task, close
 from fusewire.kernel.waiting import ERESTARTNOINTR
 from fusewire.kernel.waitq import WaitQueue
-from fusewire.wire import OutHeader, ReadIn, Reply, decode_request, encode_error
+from fusewire.wire import OutHeader, ReadIn, Reply, decode_request, encode_error, encode_reply
 from kernel_end import Bench, Memory, errno_of, no_memory
 
 
@@ -67,7 +67,7 @@ def test_while_the_readers_page_is_fetched_the_request_is_not_locked(either: Ben
     page.arrive()
     either.go_on()
     assert isinstance(reader.result, bytes)
-    assert request.stage is Stage.PROCESSING
+    assert either.processing() is request
     assert not rm.finished
 
 
@@ -157,13 +157,12 @@ def test_no_page_is_fetched_while_the_request_is_locked(either: Bench) -> None:
 
 def test_nothing_comes_in_while_the_request_is_not_locked(either: Bench) -> None:
     """At each step at which a page is copied it is locked, and while a page is fetched nothing has changed."""
-    cat, unique = reading(either)
+    _, unique = reading(either)
     request = either.processing()
     at: list[tuple[str, bool]] = []
     either.later(either.device.write(Memory(reply(unique, 8192), {})))
     either.go_on(lambda task, event: at.append((event.text, request.locked)))
     assert {locked for text, locked in at if text == Step.COPY_IN} == {True}
-    assert {locked for text, locked in at if text == Step.FAULT and request.reply is None} <= {False, True}
     assert [locked for text, locked in at if text == Step.FAULT] == [False] * 3
 
 
@@ -271,6 +270,63 @@ def test_in_2005_a_kill_during_the_copy_of_a_page_is_delayed_until_it_is_unlocke
     page.arrive()
     seed2005.go_on()
     assert errno_of(writer) == errno.ENOENT
+
+
+def test_in_2005_a_writer_at_its_next_page_may_find_that_the_sender_is_about_to_go(seed2005: Bench) -> None:
+    cat, unique = reading(seed2005)
+    writer = seed2005.later(seed2005.device.write(Memory(reply(unique, 8192), {})))
+
+    def kill(task: Task, event: Event) -> None:
+        if event.text == Step.COPY_IN and cat.signal == 0:
+            cat.kill()
+
+    def choose(ready: Sequence[Task]) -> Task:
+        """Let the sender see the signal at once, and then run last."""
+        seen = request.interrupted
+        return min(ready, key=lambda task: (task is cat) is seen)
+
+    request = seed2005.processing()
+    seed2005.go_on(kill, choose)
+    assert errno_of(cat) == errno.EINTR
+    assert errno_of(writer) == errno.ENOENT
+    assert seed2005.connection.num_waiting == 0
+
+
+def test_a_device_may_be_closed_after_an_abort_while_something_is_copied(either: Bench) -> None:
+    clone = either.clone()
+    rm, daemon = either.unlink(), either.later(clone.read(1 << 17))
+
+    def abort_and_close() -> None:
+        either.connection.abort()
+        clone.close()
+
+    either.stop_at(Step.COPY_OUT, abort_and_close, first=rm)
+    assert errno_of(rm) == errno.ECONNABORTED
+    assert errno_of(daemon) == errno.ENODEV
+
+
+@pytest.mark.parametrize("text", [Step.TAKE, Step.COPY_OUT, Step.MATCH, Step.COPY_IN])
+def test_a_copier_that_is_closed_fails_the_request(either: Bench, text: str) -> None:
+    rm = either.unlink()
+    if text in (Step.TAKE, Step.COPY_OUT):
+        daemon = either.later(either.device.read(1 << 17))
+    else:
+        daemon = either.later(either.device.write(encode_reply(either.read().header.unique)))
+
+    class Stop(Exception):
+        pass
+
+    def stop(task: Task, event: Event) -> None:
+        if event.text == text:
+            raise Stop
+
+    with pytest.raises(Stop):
+        either.go_on(stop)
+    close([daemon])
+    either.tasks.remove(daemon)
+    either.go_on()
+    assert errno_of(rm) == errno.EIO
+    assert either.connection.num_waiting == 0
 
 
 def test_a_writer_that_is_killed_in_its_fault_fails_the_request(linux: Bench) -> None:

@@ -23,6 +23,7 @@ from fusewire.wire import (
     FUSE_DEV_IOC_CLONE,
     FUSE_DEV_IOC_SYNC_INIT,
     FUSE_UNIQUE_RESEND,
+    NotifyInvalInodeOut,
     OutHeader,
     ReadIn,
     Reply,
@@ -31,7 +32,7 @@ from fusewire.wire import (
     encode_notification,
     encode_reply,
 )
-from kernel_end import BUFFER, Bench, bench, errno_of
+from kernel_end import BUFFER, Bench, Memory, bench, errno_of
 
 
 def out(unique: int, error: int = 0, payload: bytes = b"", length: int | None = None) -> bytes:
@@ -312,7 +313,7 @@ HARMLESS: dict[str, Wrong] = {  # the writer is refused, the sender waits on
     "shorter than a header": lambda unique: out(unique)[:15],
     "says more than came": lambda unique: out(unique, length=17),
     "says less than came": lambda unique: out(unique, payload=b"x", length=16),
-    "a notification": lambda unique: encode_notification("INC_EPOCH"),
+    "a notification cut short": lambda unique: out(0, 2, bytes(23)),
     "a notification of nothing": lambda unique: out(0),
     "a positive error": lambda unique: out(unique, 2),
     "an error beyond errnos": lambda unique: out(unique, -1000),
@@ -379,18 +380,23 @@ def test_a_reply_after_an_abort_is_no_violation(linux: Bench) -> None:
     assert linux.connection.violations == []
 
 
-def test_notifications_go_to_who_takes_them(linux: Bench) -> None:
-    taken: list[bytes] = []
-
-    async def take(message: bytes) -> None:
-        taken.append(message)
-        raise FileNotFoundError(errno.ENOENT, "not cached")
-
-    linux.connection.notify = take
+def test_a_notification_has_its_effect(either: Bench) -> None:
+    before = either.connection.epoch
     message = encode_notification("INC_EPOCH")
+    assert either.write(message) == len(message)
+    assert either.connection.epoch == before + 1
+
+
+def test_a_notification_of_what_is_not_cached_is_no_violation(linux: Bench) -> None:
+    message = encode_notification("INVAL_INODE", NotifyInvalInodeOut(ino=77, off=-1))
     assert errno_of(linux.start(linux.device.write(message))) == errno.ENOENT
-    assert taken == [message]
     assert linux.connection.violations == []
+
+
+def test_a_notification_is_read_from_memory_too(linux: Bench) -> None:
+    message = encode_notification("INC_EPOCH")
+    linux.call(linux.device.write(Memory(message, {})))
+    assert linux.connection.epoch == 2
 
 
 @pytest.mark.parametrize("kind", [bytearray, memoryview])

@@ -47,7 +47,7 @@ def test_a_batch_has_as_many_as_fit_the_buffer(linux: Bench) -> None:
 
 
 def test_before_minor_16_there_is_no_batch() -> None:
-    with bench(LINUX, **{"minor": 15}) as made:
+    with bench(LINUX, minor=15) as made:
         for nodeid in (2, 3):
             made.connection.forget(nodeid, 1)
         assert [message.operation.name for message in read_all(made)] == ["FORGET", "FORGET"]
@@ -77,7 +77,7 @@ def test_it_is_not_answered(linux: Bench) -> None:
 
 def test_eight_requests_are_read_and_then_sixteen_forgets() -> None:
     """As Linux 6.18 does: 40 requests and 99 forgets, a minor without batches."""
-    with bench(LINUX, **{"minor": 15}) as made:
+    with bench(LINUX, minor=15) as made:
         for _ in range(40):
             made.unlink()
         for nodeid in range(2, 101):

@@ -13,11 +13,10 @@ from typing import Any
 import pytest
 
 from fusewire.diagrams.text import Recording, rows
-from fusewire.embedded import daemon
-from fusewire.kernel.inode import Inode
+from fusewire.kernel.connection import Connection
 from fusewire.kernel.profile import LINUX, SEED2005, Profile
-from fusewire.kernel.syscalls import sys_unlink
 from fusewire.kernel.tasks import Killed, Task, close, run
+from fusewire.wire import encode_error
 from walkthrough.explorer import explore, in_deadlock, replay
 from walkthrough.kernel_txt import SIMPLE_DEADLOCK, SIMPLE_DEADLOCK_CURED
 from walkthrough.scenes import Kamikaze, mounted
@@ -25,11 +24,9 @@ from walkthrough.scenes import Kamikaze, mounted
 FILE, DIRECTORY = 'inode semaphore for "file"', 'inode semaphore for "/"'
 
 
-def deadlock(profile: Profile) -> tuple[Inode, list[Task]]:
-    filesystem = Kamikaze("file")
-    device, session, root = mounted(filesystem, profile)
-    filesystem.root = root
-    return root, [Task("rm", sys_unlink(root, "file")), Task("daemon", daemon(device, session))]
+def deadlock(profile: Profile) -> tuple[Connection, list[Task]]:
+    scene = mounted(Kamikaze("file"), profile)
+    return scene.connection, [scene.rm(), scene.daemon()]
 
 
 @pytest.mark.parametrize(("profile", "semaphore"), [(SEED2005, FILE), (LINUX, DIRECTORY)])
@@ -47,15 +44,15 @@ def test_it_deadlocks_whatever_the_order(profile: Profile, semaphore: str) -> No
 
 def test_it_runs_as_kernel_txt_draws_it_and_so_does_the_cure() -> None:
     recording = Recording()
-    root, (rm, serving) = deadlock(SEED2005)
+    connection, (rm, serving) = deadlock(SEED2005)
 
-    def go_on() -> None:
-        run([rm, serving], watch=lambda task, event: recording.append((task.name, event)))
+    def go_on(*tasks: Task) -> None:
+        run(tasks, watch=lambda task, event: recording.append((task.name, event)))
 
-    run([serving])  # asleep on fc->waitq, where the diagram begins
-    go_on()
+    go_on(serving)  # asleep on fc->waitq, where the diagram begins
+    go_on(rm, serving)
     rm.kill()
-    go_on()
+    go_on(rm, serving)
     assert isinstance(rm.result, Killed)
     drawn = iter(rows(recording, left="rm"))
     assert [row for row in SIMPLE_DEADLOCK + SIMPLE_DEADLOCK_CURED if row not in drawn] == []
@@ -66,29 +63,30 @@ def test_it_runs_as_kernel_txt_draws_it_and_so_does_the_cure() -> None:
     serving.kill()  # "In this case the solution is to kill the FUSE daemon as well."
     assert run([serving]) == {}
     assert isinstance(serving.result, Killed)
-    assert not root.connection.connected  # "a filesystem which deadlocks, can soon find itself dead"
+    assert not connection.connected  # "a filesystem which deadlocks, can soon find itself dead"
 
 
 def test_in_2005_the_killed_ones_request_stays_until_its_reply_and_then_goes_back_to_the_pool() -> None:
-    root, tasks = deadlock(SEED2005)
+    connection, tasks = deadlock(SEED2005)
     run(tasks)
-    assert len(root.connection.unused) == 9
+    assert len(connection.unused) == 9
     for task in tasks:
         task.kill()
     run(tasks)
-    assert len(root.connection.unused) == 10  # the abort, when the daemon was dead, gave it back
-    assert root.connection.statistics() == (10, 0, 0, 0, 0)
+    assert len(connection.unused) == 10  # the abort, when the daemon was dead, gave it back
+    statistics = connection.statistics()
+    assert (statistics.unused, statistics.processing, statistics.waiting) == (10, 0, 0)
 
 
 def test_today_killing_is_no_cure_and_abort_is() -> None:
-    root, tasks = deadlock(LINUX)
+    connection, tasks = deadlock(LINUX)
     rm, serving = tasks
     run(tasks)
     for task in tasks:
         task.kill()
     assert run(tasks).keys() == {rm, serving}
-    assert root.connection.interrupts  # all that the kill did: the daemon would be told, if it read
-    root.connection.abort()
+    assert connection.interrupts  # all that the kill did: the daemon would be told, if it read
+    connection.abort()
     assert run(tasks) == {}
     assert all(isinstance(task.result, Killed) for task in tasks)
     assert isinstance(rm.result, Killed)
@@ -97,10 +95,10 @@ def test_today_killing_is_no_cure_and_abort_is() -> None:
 
 
 def test_today_another_thread_may_answer_for_the_one_that_is_stuck() -> None:
-    root, tasks = deadlock(LINUX)
-    device = root.connection.devices[0]
+    connection, tasks = deadlock(LINUX)
+    device = connection.devices[0]
     run(tasks)
-    (unique,) = root.connection.processing
+    (unique,) = connection.processing
     helper = Task("helper", device.write(_answered_eintr(unique)))
     rm, serving = tasks
     run([helper, *tasks])
@@ -110,28 +108,26 @@ def test_today_another_thread_may_answer_for_the_one_that_is_stuck() -> None:
 
 
 def _answered_eintr(unique: int) -> bytes:
-    from fusewire.wire import encode_error
-
     return encode_error(unique, errno.EINTR)
 
 
-async def abort(root: Inode, tasks: list[Task]) -> None:
-    root.connection.abort()
+async def abort(connection: Connection, tasks: list[Task]) -> None:
+    connection.abort()
 
 
-async def kill(root: Inode, tasks: list[Task]) -> None:
+async def kill(connection: Connection, tasks: list[Task]) -> None:
     for task in tasks:
         task.kill()
 
 
-Rescue = Callable[[Inode, list[Task]], Coroutine[Any, Any, None]]
+Rescue = Callable[[Connection, list[Task]], Coroutine[Any, Any, None]]
 
 
 @pytest.mark.parametrize(("profile", "rescue"), [(SEED2005, abort), (SEED2005, kill), (LINUX, abort)])
 def test_a_rescue_frees_all_tasks_from_every_reachable_state(profile: Profile, rescue: Rescue) -> None:
     def rescued() -> list[Task]:
-        root, tasks = deadlock(profile)
-        return [*tasks, Task("rescue", rescue(root, tasks))]
+        connection, tasks = deadlock(profile)
+        return [*tasks, Task("rescue", rescue(connection, tasks))]
 
     schedules = [outcome.schedule for outcome in explore(lambda: deadlock(profile)[1])]
     for state in {schedule[:length] for schedule in schedules for length in range(len(schedule) + 1)}:

@@ -9,15 +9,12 @@ import pytest
 
 from fusewire.diagrams.explain import OneDirectory
 from fusewire.diagrams.text import Recording, rows
-from fusewire.embedded import daemon
-from fusewire.kernel.inode import Inode
 from fusewire.kernel.profile import LINUX, PROFILES, SEED2005, Profile
-from fusewire.kernel.syscalls import sys_unlink
 from fusewire.kernel.tasks import Task, close, current, run, step, trap
 from fusewire.kernel.waitq import Sleep, WaitQueue
 from walkthrough.explorer import explore, replay
 from walkthrough.kernel_txt import UNLINK
-from walkthrough.scenes import mounted
+from walkthrough.scenes import Scene, mounted
 
 each_profile = pytest.mark.parametrize("profile", PROFILES.values(), ids=PROFILES)
 
@@ -25,26 +22,26 @@ each_profile = pytest.mark.parametrize("profile", PROFILES.values(), ids=PROFILE
 @each_profile
 def test_unlink_runs_as_kernel_txt_draws_it(profile: Profile) -> None:
     filesystem, recording = OneDirectory("file"), Recording()
-    device, session, root = mounted(filesystem, profile)
-    serving, rm = Task("daemon", daemon(device, session)), Task("rm", sys_unlink(root, "file"))
+    scene = mounted(filesystem, profile)
+    serving, rm = scene.daemon(), scene.rm()
     asleep = run([serving, rm], watch=lambda task, event: recording.append((task.name, event)))
     assert rm.finished
     assert rm.result is None
     assert filesystem.nodeids == {}
-    assert asleep == {serving: root.connection.waitq}  # it has come back for the next request
+    assert asleep == {serving: scene.connection.waitq}  # it has come back for the next request
     close([serving])
     drawn = iter(rows(recording, left="rm"))
     assert [row for row in UNLINK if row not in drawn] == []  # `in` an iterator goes on from the last match
 
 
 def healthy(profile: Profile) -> list[Task]:
-    device, session, root = mounted(OneDirectory("file"), profile)
-    return [Task("rm", unlink_and_abort(root)), Task("daemon", daemon(device, session))]
+    scene = mounted(OneDirectory("file"), profile)
+    return [Task("rm", unlink_and_abort(scene)), scene.daemon()]
 
 
-async def unlink_and_abort(root: Inode) -> None:
-    await sys_unlink(root, "file")
-    root.connection.abort()
+async def unlink_and_abort(scene: Scene) -> None:
+    await scene.unlink()
+    scene.connection.abort()
 
 
 @each_profile
@@ -78,20 +75,20 @@ def test_a_planted_lost_wake_up_is_found(method: str, wrong: object, monkeypatch
 
 
 def test_a_wake_up_is_for_one_reader() -> None:
-    device, session, root = mounted(OneDirectory("file"), SEED2005)
-    readers = [Task(name, daemon(device, session)) for name in ("first", "second")]
-    rm, woken = Task("rm", sys_unlink(root, "file")), list[tuple[str, ...]]()
+    scene = mounted(OneDirectory("file"), SEED2005)
+    readers = [scene.daemon(name) for name in ("first", "second")]
+    rm, woken = scene.rm(), list[tuple[str, ...]]()
     run([*readers, rm], watch=lambda task, event: woken.append(event.woken) if event.woken else None)
     assert woken == [("first",), ("rm",)]
-    root.connection.abort()
+    scene.connection.abort()
     assert run(readers) == {}
 
 
 def test_the_device_that_nobody_holds_any_more_ends_the_mount() -> None:
-    device, session, root = mounted(OneDirectory("file"), LINUX)
-    serving = Task("daemon", daemon(device, session))
+    scene = mounted(OneDirectory("file"), LINUX)
+    serving = scene.daemon()
     run([serving])
     serving.kill()
     assert run([serving]) == {}
-    assert device.closed
-    assert not root.connection.connected
+    assert scene.device.closed
+    assert not scene.connection.connected

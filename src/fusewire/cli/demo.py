@@ -4,6 +4,8 @@ Two filesystems are mounted in a temporary directory, used as a person would, an
 A line a step: what was done, what came of it, how long it took and how many requests the
 kernel sent for it. Requests that the kernel sends late (RELEASE, FORGET) count for the step
 in which they come.
+
+Where nothing can be mounted, the same is done with a kernel's end in this process, and said so.
 """
 
 from __future__ import annotations
@@ -24,6 +26,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import fusewire
+from fusewire import MountError
+from fusewire.cli.demo_places import InKernel, OnMount, Place
 from fusewire.cli.demo_steps import EXAMPLE_STEPS, MEMORY_STEPS, Skipped, Step, Wrong, example
 from fusewire.cli.report import FAILURE, sentence
 from fusewire.filesystems import Memory
@@ -40,25 +44,34 @@ def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="fusewire demo",
         description="Mount two filesystems, do what a person does with them, check every byte, and unmount. "
-        "It takes a few seconds, works in a temporary directory and leaves nothing behind.",
-        epilog="exit codes: 0 every step gave the right bytes, 1 one did not or nothing can be mounted here",
+        "It takes a few seconds, works in a temporary directory and leaves nothing behind. "
+        "Where nothing can be mounted, an embedded kernel takes the place of Linux's.",
+        epilog="exit codes: 0 every step gave the right bytes, 1 one did not",
     )
     parser.add_argument("-v", "--verbose", action="store_true", help="where a step goes wrong show the traceback")
     return parser
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Do the demo; 1 if a step went wrong.
-
-    Raises:
-        MountError: nothing can be mounted here, and why.
-    """
+    """Do the demo; 1 if a step went wrong."""
     demo = Demo(verbose=arguments.verbose)
     with terminating(), tempfile.TemporaryDirectory(prefix="fusewire-demo-") as directory:
+        demo.why_not = why_nothing_is_mounted(directory)
+        demo.heading()
         demo.act("Python objects as files", example(), Path(directory, "nodes"), EXAMPLE_STEPS)
-        memory = Memory()
-        demo.act("memory:, which starts empty", memory, Path(directory, "memory"), MEMORY_STEPS)
+        demo.act("memory:, which starts empty", Memory(), Path(directory, "memory"), MEMORY_STEPS)
     return demo.sum_up()
+
+
+def why_nothing_is_mounted(directory: str) -> MountError | None:
+    """Try to mount something; return what is in the way, or None."""
+    mountpoint = Path(directory, "try")
+    mountpoint.mkdir()
+    try:
+        with fusewire.mount({}, str(mountpoint)):
+            return None
+    except MountError as error:
+        return error
 
 
 @contextmanager
@@ -95,21 +108,40 @@ class Demo:
     def __init__(self, *, verbose: bool) -> None:
         self.verbose = verbose
         self.rows: list[Row] = []
+        self.why_not: MountError | None = None  # a mount is possible here
 
     def act(self, title: str, what: Any, mountpoint: Path, steps: Sequence[Step]) -> None:
-        """Mount `what`, do the steps there, unmount, and see that it is gone."""
+        """Mount `what`, or give it to an embedded kernel; do the steps there, and unmount."""
+        print(f"{title}:")
+        if self.why_not is None:
+            self.act_on_mount(what, mountpoint, steps)
+        else:
+            self.act_in_kernel(what, steps)
+
+    def act_on_mount(self, what: Any, mountpoint: Path, steps: Sequence[Step]) -> None:
         mountpoint.mkdir()
+        mount = fusewire.mount(what, str(mountpoint))
         with ExitStack() as stack:
-            mount = fusewire.mount(what, str(mountpoint))
             began = time.perf_counter()
             stack.enter_context(mount)
-            if not self.rows:
-                self.heading()
-            print(f"{title}:")
             self.show(Row("mount", "right", "it answers", time.perf_counter() - began, mount.requests))
-            for step in steps:
-                self.show(self.tried(step.title, partial(step.work, mountpoint), lambda: mount.requests))
+            self.do(steps, OnMount(mountpoint), lambda: mount.requests)
             self.show(self.tried("unmount", lambda: unmounted(stack, mountpoint), lambda: mount.requests))
+
+    def act_in_kernel(self, what: Any, steps: Sequence[Step]) -> None:
+        began = time.perf_counter()
+        with InKernel(what, requests=0) as kernel:
+
+            def requests() -> int:
+                return kernel.session.requests
+
+            self.show(Row("serve", "right", "it answers", time.perf_counter() - began, requests()))
+            self.do(steps, kernel, requests)
+            self.show(self.tried("end", lambda: ended(kernel), requests))
+
+    def do(self, steps: Sequence[Step], place: Place, requests: Callable[[], int]) -> None:
+        for step in steps:
+            self.show(self.tried(step.title, partial(step.work, place), requests))
 
     def tried(self, title: str, work: Callable[[], str], requests: Callable[[], int]) -> Row:
         """Do one step; return its row, whatever happened."""
@@ -129,8 +161,15 @@ class Demo:
             return "wrong", "wrong, see below", sentence(error)
 
     def heading(self) -> None:
-        release = os.uname().release.split("-")[0]
-        print(f"fusewire on Linux {release}, Python {sys.version.split()[0]}: two filesystems on the real kernel\n")
+        """Say where we are, and what takes the place of the kernel if nothing can be mounted."""
+        release, python = os.uname().release.split("-")[0], sys.version.split()[0]
+        if self.why_not is None:
+            print(f"fusewire on Linux {release}, Python {python}: two filesystems on the real kernel\n")
+        else:
+            print(
+                f"fusewire on Python {python}: two filesystems on an embedded kernel, for nothing can be mounted here:"
+            )
+            print(f"{sentence(self.why_not)}\n")
         print("    " + LINE.format(title="step", result="result", time="time", requests="requests"))
 
     def show(self, row: Row) -> None:
@@ -159,6 +198,14 @@ def unmounted(stack: ExitStack, mountpoint: Path) -> str:
     stack.close()
     if os.path.ismount(mountpoint) or os.listdir(mountpoint):
         raise Wrong(f"{mountpoint} is still mounted")
+    return "gone"
+
+
+def ended(kernel: fusewire.Kernel) -> str:
+    """Unmount, and see that the daemon has ended with it."""
+    kernel.close()
+    if not kernel.session.destroyed:
+        raise Wrong("the filesystem was not told that it is over")
     return "gone"
 
 

@@ -1,10 +1,10 @@
 """What `fusewire demo` does, step by step, and how it knows that the bytes are right.
 
-A step is a function of the directory to work in. It checks everything it is given and returns
-its result in a few words; `Wrong` says what was different. Each is what a person would do with
-a filesystem, through the same system calls.
+A step is a function of the place to work in (demo_places.py). It checks everything it is given
+and returns its result in a few words; `Wrong` says what was different. Each is what a person would
+do with a filesystem, through the same system calls.
 
-The process that runs the steps also serves the mount, from other threads. So two things are
+The process that runs the steps also serves a mount, from other threads. So two things are
 forbidden here (docs/writing-a-filesystem.md, "Known deadlocks"): a child with its working
 directory inside the mount (`git -C` instead), and mmap of a file of it.
 """
@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Final
 
 from fusewire import Directory, File
+from fusewire.cli.demo_places import Place
 
 __all__ = ["EXAMPLE_STEPS", "MEMORY_STEPS", "Skipped", "Step", "Wrong", "example"]
 
@@ -43,7 +44,7 @@ class Step:
     """`title` is what a person reads; `work` does it and returns the result in a few words."""
 
     title: str
-    work: Callable[[Path], str]
+    work: Callable[[Place], str]
 
 
 def expect(what: str, got: object, wanted: object) -> None:
@@ -84,18 +85,18 @@ def example() -> dict[str, object]:
     return {"hello.txt": HELLO, "squares": Squares()}
 
 
-def list_tree(root: Path) -> str:
-    names = sorted(os.listdir(root))
+def list_tree(place: Place) -> str:
+    names = sorted(place.listdir("/"))
     expect("the root", names, ["hello.txt", "squares"])
-    expect("squares/", sorted(os.listdir(root / "squares")), sorted(map(str, range(10))))
+    expect("squares/", sorted(place.listdir("/squares")), sorted(map(str, range(10))))
     return " ".join(names)
 
 
-def read_computed(root: Path) -> str:
-    expect("hello.txt", (root / "hello.txt").read_bytes(), HELLO)
+def read_computed(place: Place) -> str:
+    expect("hello.txt", place.read_bytes("/hello.txt"), HELLO)
     for number in (7, 12, 123456789):
-        expect(f"squares/{number}", (root / "squares" / str(number)).read_text(), f"{number**2}\n")
-    expect("squares/x", (root / "squares" / "x").exists(), False)
+        expect(f"squares/{number}", place.read_bytes(f"/squares/{number}"), f"{number**2}\n".encode())
+    expect("squares/x", place.exists("/squares/x"), False)
     return "squares/12 holds 144"
 
 
@@ -107,52 +108,55 @@ def pattern(length: int) -> bytes:
     return random.Random(length).randbytes(length)
 
 
-def write_and_read(root: Path) -> str:
+def write_and_read(place: Place) -> str:
     """Write 8 MiB, throw the kernel's copy away, read it back."""
-    data, path = pattern(8 * MEBIBYTE), root / "data"
-    path.write_bytes(data)
-    with path.open("rb", buffering=0) as file:
-        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-    expect("size", path.stat().st_size, len(data))
-    expect("data", hashlib.sha256(path.read_bytes()).hexdigest(), hashlib.sha256(data).hexdigest())
+    data = pattern(8 * MEBIBYTE)
+    place.write_bytes("/data", data)
+    place.drop("/data")
+    expect("size", place.stat("/data").st_size, len(data))
+    expect("data", hashlib.sha256(place.read_bytes("/data")).hexdigest(), hashlib.sha256(data).hexdigest())
     return "the same sha256"
 
 
-def change_in_place(root: Path) -> str:
+def change_in_place(place: Place) -> str:
     """Overwrite the middle, append, cut: what comes back is what Python's own bytes give."""
-    path, wanted = root / "edited", bytearray(pattern(65536))
-    path.write_bytes(wanted)
-    with path.open("r+b", buffering=0) as file:
-        os.pwrite(file.fileno(), b"middle", 30000)
-    with path.open("ab") as file:
+    path, wanted = "/edited", bytearray(pattern(65536))
+    place.write_bytes(path, bytes(wanted))
+    with place.open(path, "r+b") as file:
+        file.seek(30000)
+        file.write(b"middle")
+    with place.open(path, "ab") as file:
         file.write(b"the end")
     wanted[30000:30006] = b"middle"
-    expect("edited", path.read_bytes(), bytes(wanted) + b"the end")
-    os.truncate(path, 40000)
-    expect("cut", path.read_bytes(), bytes(wanted[:40000]))
+    expect("edited", place.read_bytes(path), bytes(wanted) + b"the end")
+    place.truncate(path, 40000)
+    expect("cut", place.read_bytes(path), bytes(wanted[:40000]))
     return "every byte in its place"
 
 
-def rename_and_link(root: Path) -> str:
+def rename_and_link(place: Place) -> str:
     """Rename over another file, give it a second name, point at it, and read it unlinked."""
-    old, new, other, pointer = (root / name for name in ("old", "new", "other", "pointer"))
-    old.write_bytes(b"kept")
-    new.write_bytes(b"replaced")
-    old.rename(new)
-    os.link(new, other)
-    pointer.symlink_to("other")
-    expect("old", old.exists(), False)
-    expect("names", (other.stat().st_ino, other.stat().st_nlink), (new.stat().st_ino, 2))
-    with new.open("rb") as file:
-        for path in (new, other):
-            path.unlink()
+    place.write_bytes("/old", b"kept")
+    place.write_bytes("/new", b"replaced")
+    place.rename("/old", "/new")
+    place.hardlink_to("/other", "/new")
+    place.symlink_to("/pointer", "other")
+    expect("old", place.exists("/old"), False)
+    new, other = place.stat("/new"), place.stat("/other")
+    expect("names", (other.st_ino, other.st_nlink), (new.st_ino, 2))
+    with place.open("/new", "rb") as file:
+        for path in ("/new", "/other"):
+            place.unlink(path)
         expect("unlinked", file.read(), b"kept")
-    expect("pointer", (os.readlink(pointer), pointer.exists()), ("other", False))
+    expect("pointer", (place.readlink("/pointer"), place.exists("/pointer")), ("other", False))
     return "still read, nameless"
 
 
-def git_clone(root: Path) -> str:
+def git_clone(place: Place) -> str:
     """Make a repository, clone it, and compare what git checked out with what was committed."""
+    root = place.directory
+    if root is None:
+        raise Skipped("git needs a real mount")
     if shutil.which("git") is None:
         raise Skipped("there is no git here")
     origin, clone = root / "origin", root / "clone"
@@ -187,27 +191,21 @@ def contents(root: Path) -> dict[str, bytes]:
     return {str(path.relative_to(root)): path.read_bytes() for path in paths}
 
 
-def many_files(root: Path) -> str:
+def many_files(place: Place) -> str:
     """Make a thousand files and list them with their sizes."""
-    directory = root / "many"
-    directory.mkdir()
+    place.mkdir("/many")
     for number in range(MANY):
-        (directory / f"{number:04}").write_bytes(b"x" * number)
-    with os.scandir(directory) as entries:
-        sizes = {entry.name: entry.stat().st_size for entry in entries}
+        place.write_bytes(f"/many/{number:04}", b"x" * number)
+    sizes = {name: place.stat(f"/many/{name}").st_size for name in place.listdir("/many")}
     expect("listing", sizes, {f"{number:04}": number for number in range(MANY)})
     return f"{MANY} names and sizes"
 
 
-def delete_all(root: Path) -> str:
+def delete_all(place: Place) -> str:
     """Remove every file and directory."""
-    for path in root.iterdir():
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
-    expect("what is left", os.listdir(root), [])
-    free = os.statvfs(root)
+    place.clear()
+    expect("what is left", place.listdir("/"), [])
+    free = place.statvfs()
     expect("inodes in use", free.f_files - free.f_ffree, 1)
     return "1 inode left: the root"
 

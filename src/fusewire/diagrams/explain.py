@@ -8,23 +8,30 @@ more than kernel.txt shows, what is left out is said below the drawing.
 from __future__ import annotations
 
 import errno
+import os
 import stat
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
+import fusewire.kernel as kernel_end
 from fusewire.daemon.filesystem import Filesystem
 from fusewire.daemon.request import Request
 from fusewire.daemon.session import Session
 from fusewire.daemon.values import Attributes, Entry
 from fusewire.diagrams.text import Recording, render, rows
-from fusewire.embedded import mount, serve_one
+from fusewire.embedded.task_daemon import serve_one
 from fusewire.errors import os_error
+from fusewire.events import named
 from fusewire.kernel.device import Device
-from fusewire.kernel.profile import SEED2005
-from fusewire.kernel.syscalls import fuse_lookup, sys_mount, sys_unlink
+from fusewire.kernel.mounting import mount
+from fusewire.kernel.profile import SEED2005, Profile
+from fusewire.kernel.syscalls.base import Credentials
 from fusewire.kernel.tasks import Task, run
+from fusewire.kernel.vfs.dentry import Dentry
+from fusewire.kernel.vfs.superblock import Options
+from fusewire.kernel.vfs.system import System
 
 __all__ = ["EXPLANATIONS", "Explanation", "explain"]
 
@@ -47,6 +54,34 @@ class OneDirectory(Filesystem):
             raise os_error(errno.ENOENT)
 
 
+class Mounted(NamedTuple):
+    """A filesystem, mounted in this process, whose daemon does what it is told."""
+
+    process: kernel_end.Process
+    device: Device
+    session: Session
+
+    def run(self, call: Coroutine[Any, Any, Any]) -> None:
+        """Run a system call to its end, unwatched."""
+        task = Task("before", call)
+        while not task.finished:
+            run([task, Task("daemon", serve_one(self.device, self.session))])
+
+    def file(self, name: str) -> Dentry:
+        """Return what the kernel knows by `name` in the root directory."""
+        dentry = self.process.cwd.child(os.fsencode(name))
+        assert dentry is not None
+        return dentry
+
+
+def mounted(filesystem: Filesystem, profile: Profile) -> Mounted:
+    """Mount `filesystem`; INIT is sent, and not answered yet."""
+    system, device = System(), Device()
+    superblock = mount(system, device, Options(allow_other=True), profile)
+    process = kernel_end.Process(system, system.new_pid(), Credentials(), superblock.root.get(), "rm")
+    return Mounted(process, device, Session(filesystem))
+
+
 class Scene(NamedTuple):
     """Tasks that have yet to run, in the order in which they do if nothing else decides."""
 
@@ -67,17 +102,27 @@ class Explanation:
 
 
 def _unlink() -> Scene:
-    session = Session(OneDirectory("file"))
-    device, root = mount(session, SEED2005)
-    run([Task("walk", fuse_lookup(root, "file")), Task("daemon", serve_one(device, session))])
-    rm, daemon = Task("rm", sys_unlink(root, "file")), Task("daemon", serve_one(device, session))
+    scene = mounted(OneDirectory("file"), SEED2005)
+    scene.run(scene.process.stat("/file"))
+    scene.file("file").get()  # somebody has it open, so the kernel does not forget it in the end
+    rm = Task("rm", scene.process.unlink("/file"))
+    daemon = Task("daemon", serve_one(scene.device, scene.session))
     return Scene(rm, [daemon, rm])
 
 
 def _init() -> Scene:
     device = Device()
-    mounting = Task("mount", sys_mount(device, SEED2005))
+    mounting = Task("mount", _begin_mount(device))
     return Scene(mounting, [mounting, Task("daemon", serve_one(device, Session(OneDirectory())))])
+
+
+async def _begin_mount(device: Device) -> None:
+    await _mount(device)  # a call is noted if it is made while somebody watches
+
+
+@named("sys_mount")
+async def _mount(device: Device) -> None:
+    mount(System(), device, Options(), SEED2005)
 
 
 EXPLANATIONS: Final = {

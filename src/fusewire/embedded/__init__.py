@@ -1,15 +1,36 @@
-"""Both ends in one process: the kernel's, and a daemon that serves it.
+"""Both ends in one process: a kernel's, and a daemon that serves it. The one package that knows both.
 
-The one package that knows both.
+    kernel.py       Kernel: what users have; process.py, paths.py and files.py are its calls
+    ends.py         both ends of one mount, and who runs them: begun, used, and always ended
+    task_server.py  the daemon's end in fixed order       device.py     for the shells of threads and asyncio
+    recording.py    what was sent and answered            leaks.py      what is left over in the end
+    task_daemon.py  a daemon as one bare task, for `tasks.run`: diagrams, and the explorer of interleavings
 
-While the skeleton is filled in: `kernel.process()` gives the process whose calls are awaited, to be
-run by `kernel.run(process.mkdir("/a"))`. It will give one whose calls are plain, as in `os`, and the
-other will be its `awaitable`: write `kernel.run(process.mkdir("/a"))` for what is to work with both.
+Every call exists once, awaited; the plain ones are made of it (blocking.py).
 """
 
 from __future__ import annotations
 
-from fusewire.embedded.kernel import Kernel
+from fusewire.embedded.begun import Begun
+from fusewire.embedded.files import AwaitableFile
+from fusewire.embedded.kernel import AwaitableKernel, Kernel
+from fusewire.embedded.leaks import Leak
+from fusewire.embedded.process import Process
+from fusewire.embedded.recording import RecordedRequest
 from fusewire.embedded.task_daemon import daemon, perform, serve, serve_one
+from fusewire.kernel.runners.fixed_order import Deadlock
 
-__all__ = ["Kernel", "daemon", "perform", "serve", "serve_one"]
+__all__ = [
+    "AwaitableFile",
+    "AwaitableKernel",
+    "Begun",
+    "Deadlock",
+    "Kernel",
+    "Leak",
+    "Process",
+    "RecordedRequest",
+    "daemon",
+    "perform",
+    "serve",
+    "serve_one",
+]

@@ -36,7 +36,7 @@ from fusewire.kernel.profile import Profile
 from fusewire.kernel.runners.fixed_order import Deadlock, FixedOrder
 from fusewire.kernel.runners.locked import Locked
 from fusewire.kernel.syscalls.base import Credentials
-from fusewire.kernel.tasks import Task
+from fusewire.kernel.tasks import Task, running
 from fusewire.kernel.vfs.superblock import Options
 from fusewire.kernel.vfs.system import System
 from fusewire.mounting import MountOptions
@@ -162,7 +162,9 @@ class Ends:
 
     def call(self, coroutine: Coroutine[Any, Any, T], process: kernel_end.Process | None = None) -> T:
         """Run a system call, or several, to the end."""
-        self._check_open(coroutine)
+        if self.over:
+            coroutine.close()
+            self.check_mounted()
         try:
             return self.runner.call(coroutine, process)
         finally:
@@ -171,14 +173,16 @@ class Ends:
 
     def begin(self, coroutine: Coroutine[Any, Any, T]) -> Begun[T]:
         """Begin a system call, or several, and return without waiting."""
-        self._check_open(coroutine)
+        if self.over:
+            coroutine.close()
+            self.check_mounted()
         task = Task("kernel", coroutine)
         self.runner.start(task)
         return Begun(self, task)
 
-    def _check_open(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+    def check_mounted(self) -> None:
+        """Raise RuntimeError if all is over."""
         if self.over:
-            coroutine.close()
             raise RuntimeError("nothing is mounted any more: this kernel has been closed, or unmounted")
 
     def recorded(self) -> Record:
@@ -191,26 +195,20 @@ class Ends:
             raise RuntimeError("this kernel keeps no record of its requests: it was made with requests=0")
         return self.record
 
-    def leaks(self) -> list[Leak]:
+    async def leaks(self) -> list[Leak]:
         """Have the kernel drop what it merely remembers, and the daemon read it; return what is left over."""
         record = self.recorded()
         if not self.over:
-            self.runner.do(self.superblock.drop_caches)
-            self._let_daemon_read(record)
-        return self.runner.do(lambda: leaks(self, record))
+            await self.as_task(self._let_daemon_read(record))
+        return leaks(self, record)
 
-    async def leaks_async(self) -> list[Leak]:
-        """The same, awaited: other tasks of the loop go on, the daemon perhaps among them."""
-        return self.leaks() if isinstance(self.runner, FixedOrder) else await in_a_thread(self.leaks)
+    async def _let_daemon_read(self, record: Record) -> None:
+        self.superblock.drop_caches()
+        await record.everything_read(self.connection, LINGER)
 
-    def _let_daemon_read(self, record: Record) -> None:
-        reading = Task("kernel", record.everything_read(self.connection))
-        self.runner.start(reading)
-        try:
-            self.runner.wait(reading, LINGER)
-        except Deadlock:
-            pass  # it hangs, and what it does not read is a leak
-        self.runner.do(reading.kill)
+    async def as_task(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Await kernel code: in the task that runs, or from an event loop as a task of its own."""
+        return await (coroutine if running() is not None else self.runner.perform(coroutine))
 
     def advance(self, seconds: float) -> None:
         """Let time pass. Raises RuntimeError where it does so by itself."""
@@ -248,7 +246,7 @@ class Ends:
         if not self.process.files:
             await self.process.exit()  # it is ours, and in the way with its directory
         try:
-            await umount(self.superblock, flags)
+            await self.as_task(umount(self.superblock, flags))
         except BaseException:
             self.process = self.new_process(0, 0) if self.process.ended else self.process
             raise

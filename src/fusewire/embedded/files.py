@@ -132,7 +132,7 @@ class RawFile(io.RawIOBase):
 
     def __del__(self) -> None:
         if not self.closed:
-            warnings.warn(f"unclosed {self!r}: it stays open in {self.process!r}", ResourceWarning, source=self)
+            warnings.warn(f"unclosed {self!r}: it stays open in {self.process!r}", ResourceWarning, 2, self)
 
 
 def stream(raw: RawFile, buffering: int, encoding: str | None, errors: str | None, newline: str | None) -> Any:

@@ -137,6 +137,7 @@ class AwaitableKernel(Inspected, Paths):
 
     @property
     def own_process(self) -> kernel_end.Process:  # type: ignore[override]
+        self.ends.check_mounted()
         return self.ends.process
 
     def process(self, uid: int = 0, gid: int | None = None, groups: Iterable[int] = ()) -> kernel_end.Process:
@@ -156,7 +157,7 @@ class AwaitableKernel(Inspected, Paths):
 
         The kernel drops first what it merely remembers. The list is empty if nothing leaked.
         """
-        return await self.ends.leaks_async()
+        return await self.ends.leaks()
 
 
 class Kernel(Inspected, Blocking):
@@ -276,11 +277,7 @@ class Kernel(Inspected, Blocking):
         ends = self.ends
         return ends.call(coroutine, ends.process)
 
-    def process(self, uid: int = 0, gid: int | None = None, groups: Iterable[int] = ()) -> Any:
-        """Make a process, in the root directory, with a umask of 022. `gid` is `uid` if it is not given."""
-        return self.awaitable.process(uid, gid, groups)
-
-    def new_process(self, uid: int = 0, gid: int | None = None, groups: Iterable[int] = ()) -> Process:
+    def process(self, uid: int = 0, gid: int | None = None, groups: Iterable[int] = ()) -> Process:
         """Make a process, in the root directory, with a umask of 022. `gid` is `uid` if it is not given."""
         return Process(self.ends, self.awaitable.process(uid, gid, groups))
 
@@ -300,12 +297,7 @@ class Kernel(Inspected, Blocking):
 
     unmount = blocking(AwaitableKernel.unmount)
 
-    def leaks(self) -> list[Leak]:
-        """Return what has been left over: unanswered requests, unreleased handles, lookups not forgotten.
-
-        The kernel drops first what it merely remembers. The list is empty if nothing leaked.
-        """
-        return self.ends.leaks()
+    leaks = blocking(AwaitableKernel.leaks)
 
     # --- what pathlib offers
 

@@ -5,8 +5,9 @@
     lookups     that the daemon has granted, and did not get back though nobody uses the node
 
 A file that a process still has open is a handle not released: a leak if it was to be closed. A node
-is used by who has it, or something below it, open, mapped, or as working directory; first of all the
-kernel is made to drop what it merely remembers.
+is used by who has it, or something below it, open, mapped, or as working directory, and nobody can
+tell what a system call uses that is under way. First of all the kernel is made to drop what it
+merely remembers.
 """
 
 from __future__ import annotations
@@ -63,7 +64,9 @@ def _lookups(ends: Ends, ledger: Ledger) -> Iterator[Leak]:
 
 
 def _used(ends: Ends) -> Iterator[int]:
-    """Yield the nodeids that a process uses."""
+    """Yield the nodeids that a process uses, or may use."""
+    if any(task.process is not None for task in ends.runner.tasks):
+        yield from ends.superblock.inodes
     for process in ends.system.processes.values():
         yield from _upwards(process.cwd)
         for file in process.files.values():

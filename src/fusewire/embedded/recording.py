@@ -20,8 +20,8 @@ from fusewire.embedded.ledger import Ledger
 from fusewire.kernel.clock import Clock
 from fusewire.kernel.connection import Connection
 from fusewire.kernel.request import Request, Stage
-from fusewire.kernel.waitq import Sleep, WaitQueue
-from fusewire.wire import OPERATIONS, InHeader, Message, decode_request, forgets
+from fusewire.kernel.waitq import WaitQueue
+from fusewire.wire import FUSE_INT_REQ_BIT, OPERATIONS, InHeader, Message, decode_request, forgets
 
 __all__ = ["DATA", "Record", "RecordedConnection", "RecordedRequest"]
 
@@ -60,7 +60,7 @@ class RecordedRequest:
     @property
     def _outcome(self) -> str:
         if self.error is None:
-            return "not read" if self.read is None else "read" if self.name in UNANSWERED else "not answered"
+            return "not read" if self.read is None else "read" if self.name in UNANSWERED or self.unique & FUSE_INT_REQ_BIT else "not answered"
         if self.error:
             return errno.errorcode.get(self.error, str(self.error))
         return f"{self.reply_size} bytes" if self.reply_size else "ok"
@@ -85,11 +85,14 @@ class Record:
     def __post_init__(self) -> None:
         self.requests = deque(maxlen=self.most)
 
-    async def everything_read(self, connection: Connection) -> None:
-        """Sleep until the daemon has read all that was sent, or all is over."""
+    async def everything_read(self, connection: Connection, timeout: float) -> None:
+        """Sleep until the daemon has read all that was sent, or for `timeout` seconds."""
+        deadline = self.clock.now() + timeout
+        alarm = self.clock.call_at(deadline, self.waitq.wake_all)
         await self.waitq.sleep(
-            until=lambda: not (connection.readable or connection.background.queue), depth=Sleep.KILLABLE
+            until=lambda: not (connection.readable or connection.background.queue) or self.clock.now() >= deadline
         )
+        alarm.cancel()
 
     @property
     def unanswered(self) -> list[RecordedRequest]:

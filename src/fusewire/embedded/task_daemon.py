@@ -12,7 +12,7 @@ import errno
 import inspect
 
 from fusewire.daemon.session import Buffers, Call, Session
-from fusewire.events import Step, note
+from fusewire.events import Step, named, note
 from fusewire.kernel.device import Device
 
 __all__ = ["daemon", "perform", "serve", "serve_one"]
@@ -41,19 +41,30 @@ async def serve(device: Device, session: Session) -> None:
 
 async def serve_one(device: Device, session: Session) -> None:
     """Read one message, do what it asks, write the reply if there is one."""
-    message = await device.read(session.limits.buffer_size)
+    message = await read_message(device, session.limits.buffer_size)
     received = session.receive(message)
     reply = await perform(session, received) if isinstance(received, Call) else received
     if reply is not None:
         await write_reply(device, reply)
 
 
+@named("sys_read")
+async def read_message(device: Device, size: int) -> bytes:
+    """Read one message of at most `size` bytes."""
+    return await device.read(size)
+
+
 async def write_reply(device: Device, reply: Buffers) -> None:
     """Write one reply. That nobody waits for it any more is no error."""
     try:
-        await device.write(b"".join(reply))
+        await _write(device, b"".join(reply))
     except FileNotFoundError:
         pass
+
+
+@named("sys_write")
+async def _write(device: Device, message: bytes) -> None:
+    await device.write(message)
 
 
 async def perform(session: Session, call: Call) -> Buffers | None:

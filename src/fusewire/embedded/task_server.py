@@ -17,11 +17,11 @@ from typing import Any
 
 from fusewire.daemon.server import GRACE, Failed
 from fusewire.daemon.session import Buffers, Call, Session
-from fusewire.embedded.task_daemon import GONE, write_reply
+from fusewire.embedded.task_daemon import GONE, read_message, write_reply
 from fusewire.errors import ProtocolError
 from fusewire.events import Step, note
 from fusewire.kernel.device import Device
-from fusewire.kernel.runners import begun_here
+from fusewire.kernel.runners import Method, method_here
 from fusewire.kernel.runners.fixed_order import FixedOrder
 from fusewire.kernel.tasks import Task, current, outside
 from fusewire.kernel.waitq import Sleep, WaitQueue
@@ -72,7 +72,7 @@ class TaskServer:
             self._end()
 
     async def _serve_one(self) -> None:
-        message = await self.device.read(self.session.limits.buffer_size)
+        message = await read_message(self.device, self.session.limits.buffer_size)
         try:
             outcome = self.session.receive(message)
         except ProtocolError as error:
@@ -96,15 +96,14 @@ class TaskServer:
         return self._reply(call, result)
 
     def _begin(self, call: Call, coroutine: Coroutine[Any, Any, Any]) -> Buffers | None:
-        begun: list[Task] = []
-        method = self.runner.begin(_noting(begun, call, coroutine))
-        if method.done():
-            return self._outcome(call, method)
-        call.request.on_interrupt(method.cancel)
-        finished = WaitQueue(f"its method for {call.request.name}", holders=lambda: begun)
-        method.add_done_callback(lambda _: finished.wake())
-        name = f"{current().name} ({call.request.name})"
-        self._owes(call, Task(name, self._answer(call, method, finished)))
+        method = Method(f"{current().name} ({call.request.name})")
+        carried_out = self.runner.begin(_as_method(method, call, coroutine))
+        if carried_out.done():
+            return self._outcome(call, carried_out)
+        call.request.on_interrupt(carried_out.cancel)
+        finished = WaitQueue("what it awaits", holders=lambda: method.begun)
+        carried_out.add_done_callback(lambda _: finished.wake())
+        self._owes(call, Task(method.name, self._answer(call, carried_out, finished)))
         return None
 
     def _owes(self, call: Call, task: Task) -> None:
@@ -114,9 +113,9 @@ class TaskServer:
             request.reader = task
         self.runner.start(task)
 
-    async def _answer(self, call: Call, method: asyncio.Task[Any], finished: WaitQueue) -> None:
-        await finished.sleep(until=method.done, depth=Sleep.UNINTERRUPTIBLE)
-        reply = self._outcome(call, method)
+    async def _answer(self, call: Call, carried_out: asyncio.Task[Any], finished: WaitQueue) -> None:
+        await finished.sleep(until=carried_out.done, depth=Sleep.UNINTERRUPTIBLE)
+        reply = self._outcome(call, carried_out)
         if reply is not None:
             try:
                 await write_reply(self.device, reply)
@@ -124,9 +123,9 @@ class TaskServer:
                 if error.errno not in GONE:
                     raise
 
-    def _outcome(self, call: Call, method: asyncio.Task[Any]) -> Buffers | None:
+    def _outcome(self, call: Call, carried_out: asyncio.Task[Any]) -> Buffers | None:
         try:
-            result = method.result()
+            result = carried_out.result()
         except BaseException as error:
             return self._fail(call, error)
         return self._reply(call, result)
@@ -163,7 +162,7 @@ class TaskServer:
             logger.exception("destroy failed")
 
 
-async def _noting(begun: list[Task], call: Call, coroutine: Coroutine[Any, Any, Any]) -> Any:
-    """Carry out `call`, and collect the system calls that its method begins."""
-    begun_here.set(begun)
+async def _as_method(method: Method, call: Call, coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """Carry out `call`, as the `method` of which its system calls will be."""
+    method_here.set(method)
     return await call.finish(coroutine)

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import errno
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from fusewire import events
@@ -129,7 +129,6 @@ class Connection:
         self.epoch = 1  # moves on with INC_EPOCH
         self.khctr = 0  # files opened so far, the number of the last
         self.polled: dict[int, OpenFile] = {}  # by kh: those of which a NOTIFY_POLL may come
-        self.notify: Callable[[bytes], Awaitable[None]] | None = None  # takes the daemon's notifications
         self.superblock: Superblock | None = None
 
     # What INIT settles.
@@ -415,7 +414,9 @@ class Connection:
 
     def queue_interrupt(self, request: Request) -> None:
         """Have a daemon told that the sender of `request` was sent a signal."""
-        if request not in self.interrupts and request.stage is not Stage.FINISHED:
+        if self.no_interrupt or request.stage is Stage.FINISHED:
+            return
+        if request not in self.interrupts:
             self.interrupts.append(request)
             note(Step.QUEUE_INTERRUPT)
             self.waitq.wake()

@@ -25,6 +25,7 @@ from fusewire.events import Step
 from fusewire.kernel.request import Request
 from fusewire.kernel.tasks import step
 from fusewire.kernel.user_memory import UserBuffer
+from fusewire.wire import OutHeader
 
 __all__ = ["PAGE", "Copy"]
 
@@ -36,14 +37,14 @@ class Copy:
 
     __slots__ = ("buffer", "offset", "present", "request", "write")
 
-    def __init__(self, buffer: UserBuffer, write: bool) -> None:
+    def __init__(self, buffer: UserBuffer, write: bool, request: Request | None = None) -> None:
         self.buffer = buffer
         self.write = write  # to the buffer
         self.offset = 0  # bytes copied so far
         self.present = 0  # bytes that may be copied from there on without a fault
-        self.request: Request | None = None  # to be locked meanwhile
+        self.request = request  # to be locked meanwhile
 
-    async def store(self, data: bytes, said: Step = Step.COPY_OUT) -> None:
+    async def store(self, data: bytes) -> None:
         """Copy `data` to the buffer.
 
         Raises:
@@ -55,17 +56,22 @@ class Copy:
             size = await self._chunk(len(data) - done)
             self.buffer.store(self.offset, data[done : done + size])
             done += size
-            await self._copied(size, said)
+            await self._copied(size, Step.COPY_OUT)
 
-    async def load(self, size: int, said: Step = Step.COPY_IN) -> bytes:
+    async def load(self, size: int) -> bytes:
         """Copy the next `size` bytes of the buffer; errors as those of `store`."""
         chunks: list[bytes] = []
         while size:
             chunk = await self._chunk(size)
             chunks.append(self.buffer.load(self.offset, chunk))
             size -= chunk
-            await self._copied(chunk, said)
+            await self._copied(chunk, Step.COPY_IN)
         return b"".join(chunks)
+
+    async def load_reply(self, request: Request, length: int) -> bytes:
+        """Copy the rest of a reply to `request`, which is of `length` bytes and whose header has been copied."""
+        self.request = request
+        return OutHeader(length, 0, request.unique).pack() + await self.load(length - self.offset)
 
     async def _chunk(self, wanted: int) -> int:
         """Return how many bytes may be copied now: the next page is fetched if there are none."""

@@ -27,6 +27,7 @@ from fusewire.errors import ProtocolError, os_error
 from fusewire.events import Step, named, note
 from fusewire.kernel.connection import Connection
 from fusewire.kernel.copying import PAGE, Copy
+from fusewire.kernel.notifications import notify
 from fusewire.kernel.request import Request, Stage
 from fusewire.kernel.tasks import Task, current, step
 from fusewire.kernel.user_memory import UserBuffer
@@ -40,8 +41,6 @@ from fusewire.wire import (
     FUSE_UNIQUE_RESEND,
     InterruptIn,
     OutHeader,
-    Reply,
-    decode_reply,
     encode_request,
 )
 
@@ -99,9 +98,9 @@ class Device:
             raise os_error(errno.EINVAL)
         self.readers[current()] = None
         while True:
-            if not connection.readable or events.hook is not None:
+            if not connection.pending or events.hook is not None:
                 await self._request_wait()
-            if not self.connected:
+            if self.closed or not connection.connected:
                 raise self._gone()
             if connection.interrupts:
                 return await self._read_interrupt(room)
@@ -130,7 +129,14 @@ class Device:
         assert connection is not None
         if self.nonblocking and self.connected and not connection.readable:
             raise os_error(errno.EAGAIN)
-        await connection.waitq.sleep(until=lambda: connection.readable or not self.connected, depth=Sleep.INTERRUPTIBLE)
+        await connection.waitq.sleep(self._may_read, Sleep.INTERRUPTIBLE)
+
+    def _may_read(self) -> bool:
+        connection = self.connection
+        assert connection is not None
+        if connection.pending or connection.interrupts or connection.forgets.queue:
+            return True
+        return self.closed or not connection.connected
 
     async def _read_interrupt(self, room: int | UserBuffer) -> bytes:
         assert self.connection is not None
@@ -166,9 +172,17 @@ class Device:
         try:
             if events.hook is not None:
                 await step(Step.TAKE)
-            await self._copy_out(request, room)
-        except BaseException as error:
+            if isinstance(room, int):
+                request.lock()
+                if events.hook is not None:
+                    await step(Step.COPY_OUT)
+            else:
+                await Copy(room, write=True, request=request).store(request.message)
+        except OSError as error:
             raise self._ended_early(request, error, self._gone()) from None
+        except BaseException:  # the reader is being closed
+            self._ended_early(request, os_error(errno.EINTR), self._gone())
+            raise
         if request.stage is not Stage.COPYING_OUT or request.given_up:
             raise self._ended_early(request, None, self._gone())
         self.io.remove(request)
@@ -186,17 +200,7 @@ class Device:
             request.connection.queue_interrupt(request)
         return message
 
-    async def _copy_out(self, request: Request, room: int | UserBuffer) -> None:
-        if isinstance(room, int):
-            request.lock()
-            if events.hook is not None:
-                await step(Step.COPY_OUT)
-            return
-        copy = Copy(room, write=True)
-        copy.request = request
-        await copy.store(request.message)
-
-    def _ended_early(self, request: Request, error: BaseException | None, gone: OSError) -> BaseException:
+    def _ended_early(self, request: Request, error: OSError | None, gone: OSError) -> OSError:
         """Clean up after a copy that did not come to its end; return what the copier fails with.
 
         That is `gone` after an abort, ENOENT if the sender has gone, and otherwise `error`.
@@ -237,9 +241,9 @@ class Device:
             raise self._refused(2, f"{length} bytes, where a header has {_HEADER}")
         copy: Copy | None = None
         if isinstance(message, bytes):
-            head: bytes = message
+            head = message
         elif isinstance(message, bytearray | memoryview):
-            head = message = bytes(message)  # a reply outlives the daemon's buffer
+            head = bytes(message)  # a reply outlives the daemon's buffer
         else:
             copy = Copy(message, write=False)
             head = await self._load_header(copy)
@@ -257,7 +261,7 @@ class Device:
         if unique & FUSE_INT_REQ_BIT and connection.profile.interrupts:
             self._interrupt_answered(request, unique, error, length)
         else:
-            await self._finish(request, error, message if copy is None else copy, length)
+            await self._finish(request, error, copy or head, length)
         return length
 
     async def _load_header(self, copy: Copy) -> bytes:
@@ -276,10 +280,8 @@ class Device:
         connection = self.connection
         assert connection is not None
         message = head if copy is None else head + await copy.load(length - _HEADER)
-        if connection.notify is None:
-            raise self._refused(5, "this kernel takes no notifications")
         try:
-            await connection.notify(message)
+            await notify(connection, message)
         except OSError as error:
             if error.errno in (errno.EINVAL, errno.ENAMETOOLONG):  # else it came too late, or a signal came
                 connection.violated(5, f"notification {_unpack_header(head)[1]} is refused", 0, error.errno)
@@ -311,7 +313,7 @@ class Device:
         elif again:
             request.connection.queue_interrupt(request)
 
-    async def _finish(self, request: Request, error: int, source: Buffer | UserBuffer | Copy, length: int) -> None:
+    async def _finish(self, request: Request, error: int, source: bytes | Copy, length: int) -> None:
         connection = request.connection
         del self.processing[request.unique]
         if request.stage is Stage.GIVEN_UP:
@@ -324,9 +326,20 @@ class Device:
         try:
             if events.hook is not None:
                 await step(Step.MATCH)
-            refused = await self._copy_in(request, error, source, length)
-        except BaseException as failure:
+            if error:
+                if length > _HEADER:
+                    refused = self._refused(9, f"{length - _HEADER} bytes follow an error", request.unique)
+            elif isinstance(source, Copy):
+                refused = self._decode(request, await source.load_reply(request, length), length)
+            else:
+                refused = self._decode(request, source, length)
+            if events.hook is not None and not isinstance(source, Copy):
+                await step(Step.COPY_IN)
+        except OSError as failure:
             raise self._ended_early(request, self._not_read(request, failure), os_error(errno.ENOENT)) from None
+        except BaseException:  # the writer is being closed
+            self._ended_early(request, os_error(errno.EINTR), os_error(errno.ENOENT))
+            raise
         if request.stage is not Stage.COPYING_IN or request.given_up:
             raise self._ended_early(request, None, os_error(errno.ENOENT))
         self.io.remove(request)
@@ -334,36 +347,16 @@ class Device:
         if refused is not None:
             raise refused
 
-    async def _copy_in(
-        self, request: Request, error: int, source: Buffer | UserBuffer | Copy, length: int
-    ) -> OSError | None:
-        """Copy and decode the reply into `request`; return EINVAL if it is not what `request` asked for."""
-        if error:
-            if length > _HEADER:
-                return self._refused(9, f"{length - _HEADER} bytes follow an error", request.unique)
-        elif isinstance(source, Copy):
-            source.request = request
-            payload = await source.load(length - _HEADER)
-            return self._decode(request, OutHeader(length, 0, request.unique).pack() + payload)
-        else:
-            refused = self._decode(request, source)  # type: ignore[arg-type]
-            if refused is not None:
-                return refused
-        if events.hook is not None:
-            await step(Step.COPY_IN)
-        return None
-
-    def _decode(self, request: Request, message: bytes) -> OSError | None:
+    def _decode(self, request: Request, message: bytes, length: int) -> OSError | None:
+        """Take the reply into `request`; return EINVAL if it is not what `request` asked for."""
         try:
-            request.reply = decode_reply(
-                message, request.operation, minor=request.connection.common_minor, request_body=request.body
-            )
+            request.decode(message, length)
         except ProtocolError as error:
             return self._refused(10, error.reason, request.unique)
         return None
 
-    def _not_read(self, request: Request, failure: BaseException) -> BaseException:
-        if request.stage is Stage.FAULTING_IN and isinstance(failure, OSError):
+    def _not_read(self, request: Request, failure: OSError) -> OSError:
+        if request.stage is Stage.FAULTING_IN:
             return self._refused(11, "the reply cannot be read", request.unique, failure.errno or errno.EFAULT)
         return failure
 
@@ -455,8 +448,8 @@ class Device:
         ending = []
         for request in self.io:
             if request.locked:
-                request.move("abort")
-                request.error = errno.ECONNABORTED
+                if request.stage is not Stage.ABORTED:  # it may be, if an abort came before the close
+                    request.move("abort")
             else:
                 request.references += 1  # for whoever ends it: its copier, asleep in a fault, has another
                 ending.append(request)

@@ -179,11 +179,13 @@ def init_answered(request: Request) -> None:
         task = running()
         privileged = task is None or task.process is None or task.process.credentials.privileged
         settings = negotiate(request.reply.structs[0], connection.minor, connection.sysctls, privileged)
-    superblock = connection.superblock
-    if settings is not None and superblock is not None and settings.flags & InitFlags.FUSE_ALLOW_IDMAP:
-        if not superblock.options.default_permissions:
-            settings = None
+    if settings is not None and settings.flags & InitFlags.FUSE_ALLOW_IDMAP and not _checks_permissions(connection):
+        settings = None
     connection.open_gate(settings)
+
+
+def _checks_permissions(connection: Connection) -> bool:
+    return connection.superblock is None or connection.superblock.options.default_permissions
 
 
 def negotiate(

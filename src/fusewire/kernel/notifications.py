@@ -29,7 +29,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from fusewire.errors import ProtocolError, os_error
-from fusewire.kernel.operations.lookup import directory_changed
+from fusewire.kernel.operations.entries import directory_changed
 from fusewire.kernel.operations.pages import invalidate_pages
 from fusewire.kernel.operations.reading import LARGEST
 from fusewire.kernel.operations.writing import wrote

@@ -26,7 +26,7 @@ from fusewire.wire import FUSE_MAX_ERRNO
 __all__ = ["LINUX", "PROFILES", "SEED2005", "Profile"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Profile:
     name: str
     unused: int | None  # requests made beforehand; None if each is made when it is wanted
@@ -44,6 +44,9 @@ class Profile:
     short_read: int  # errno of a read that finds a longer request than its buffer; 0 if it goes on to the next
     unknown_unique: int  # errno of a reply that nobody waits for
     largest_error: int  # the greatest errno that a daemon may answer with
+
+    def __repr__(self) -> str:
+        return f"<Profile {self.name}>"
 
 
 LINUX: Final = Profile(

@@ -33,7 +33,19 @@ from typing import TYPE_CHECKING, Final
 from fusewire.errors import os_error
 from fusewire.kernel.tasks import Task
 from fusewire.kernel.waitq import WaitQueue
-from fusewire.wire import NO_EXTENSIONS, Extensions, InHeader, Operation, Reply, WireStruct, encode_request, operation
+from fusewire.wire import (
+    FUSE_KERNEL_MINOR_VERSION,
+    NO_EXTENSIONS,
+    Extensions,
+    InHeader,
+    Operation,
+    OutHeader,
+    Reply,
+    WireStruct,
+    decode_reply,
+    encode_request,
+    operation,
+)
 
 if TYPE_CHECKING:
     from fusewire.kernel.connection import Connection
@@ -95,13 +107,17 @@ GIVING_UP: Final[Transitions] = {
     (Stage.GIVEN_UP, "abort"): Stage.FINISHED,
     (Stage.FAULTING_OUT, "kill"): Stage.LEFT,
     (Stage.FAULTING_IN, "kill"): Stage.LEFT,
-    (Stage.LEFT, "left"): Stage.FINISHED,  # said by its copier, like the next two
+    (Stage.LEFT, "left"): Stage.FINISHED,  # said by its copier, like the next four
     (Stage.COPYING_OUT, "left"): Stage.FINISHED,  # its sender waits for the end of this page in order to go
     (Stage.COPYING_IN, "left"): Stage.FINISHED,
+    (Stage.FAULTING_OUT, "left"): Stage.FINISHED,  # its sender may go, and has not come to it yet
+    (Stage.FAULTING_IN, "left"): Stage.FINISHED,
     (Stage.LEFT, "abort"): Stage.FINISHED,
 }
 
 LOCKED: Final = frozenset({Stage.COPYING_OUT, Stage.COPYING_IN, Stage.ABORTED})
+_NONE: Final = type(None)
+_pack_header: Final = InHeader.STRUCT.pack
 FAULTING: Final = frozenset({Stage.FAULTING_OUT, Stage.FAULTING_IN})
 
 
@@ -112,61 +128,36 @@ class Request:
     called once when it is finished.
     """
 
-    __slots__ = (
-        "_waitq",
-        "background",
-        "body",
-        "connection",
-        "created",
-        "data",
-        "end",
-        "error",
-        "extensions",
-        "force",
-        "gid",
-        "interrupted",
-        "kill_aborts",
-        "message",
-        "names",
-        "nodeid",
-        "operation",
-        "pid",
-        "pooled",
-        "reader",
-        "references",
-        "reply",
-        "stage",
-        "uid",
-        "unique",
-        "unpin",
-    )
-
+    # What is as it mostly is costs nothing to make: an instance has only what differs.
     operation: Operation
+    nodeid: int = 0
+    body: WireStruct | None = None
+    names: Sequence[bytes] = ()
+    data: bytes = b""
+    extensions: Extensions = NO_EXTENSIONS
+    uid: int = 0  # whose system call it is; 0 of the kernel's own
+    gid: int = 0
+    pid: int = 0
+    unique: int = 0  # given when it is queued on `pending`
+    message: bytes = b""  # as the daemon reads it, from then on
+    created: float = 0.0  # by the system's clock; 0 while no request may time out
+    stage: Stage = Stage.UNUSED
+    references: int = 1
+    force: bool = False  # it passes every gate, and no signal ends it
+    kill_aborts: bool = False  # a kill of its sender aborts the connection
+    pooled: bool = False  # it has a place in 2005's pool, to be given back
+    background: bool = False  # it counts in the connection's background, until it ends
+    interrupted: bool = False  # its sender was sent a signal while it waited
+    error: int = 0  # positive errno; 0 if none
+    reply: Reply | None = None  # None while there is none
+    reader: Task | None = None  # the task that owes the reply
+    end: Callable[[Request], None] | None = None
+    unpin: Callable[[], None] | None = None  # lets go of what is held on its account, once it is given up
+    _waitq: WaitQueue | None = None
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
-        self.nodeid = 0
-        self.body: WireStruct | None = None
-        self.names: Sequence[bytes] = ()
-        self.data = b""
-        self.extensions = NO_EXTENSIONS
-        self.uid = self.gid = self.pid = 0  # whose system call it is; 0 of the kernel's own
-        self.unique = 0  # given when it is queued on `pending`
-        self.message = b""  # as the daemon reads it, from then on
-        self.created = 0.0  # by the system's clock; 0 while no request may time out
-        self.stage = Stage.UNUSED
-        self.references = 1
-        self.force = False  # it passes every gate, and no signal ends it
-        self.kill_aborts = False  # a kill of its sender aborts the connection
-        self.pooled = False  # it has a place in 2005's pool, to be given back
-        self.background = False  # it counts in the connection's background, until it ends
-        self.interrupted = False  # its sender was sent a signal while it waited
-        self.error = 0  # positive errno; 0 if none
-        self.reply: Reply | None = None  # None while there is none
-        self.reader: Task | None = None  # the task that owes the reply
-        self.end: Callable[[Request], None] | None = None
-        self.unpin: Callable[[], None] | None = None  # lets go of what is held on its account, once it is given up
-        self._waitq: WaitQueue | None = None
+        self.transitions = connection.profile.transitions
 
     def __repr__(self) -> str:
         return f"<Request {self.unique} {self.stage.value}>"
@@ -182,8 +173,9 @@ class Request:
     ) -> None:
         """Fill in what is asked: an operation by its name, such as 'UNLINK', and its parts on the wire."""
         self.operation = operation(name)
-        self.nodeid, self.body, self.names, self.data = nodeid, body, names, data
-        self.extensions = extensions
+        self.nodeid, self.body = nodeid, body
+        if names or data or extensions is not NO_EXTENSIONS:
+            self.names, self.data, self.extensions = names, data, extensions
 
     @property
     def waitq(self) -> WaitQueue:
@@ -201,7 +193,10 @@ class Request:
 
     def move(self, verb: str) -> None:
         """Go to the next stage; KeyError if `verb` is illegal in this one."""
-        self.stage = self.connection.profile.transitions[self.stage, verb]
+        self.stage = self.transitions[self.stage, verb]
+
+    def is_finished(self) -> bool:
+        return self.stage is Stage.FINISHED
 
     @property
     def locked(self) -> bool:
@@ -238,12 +233,31 @@ class Request:
     # On the wire.
 
     def encode(self, unique: int) -> None:
-        """Give it its number, and make the message that the daemon will read."""
+        """Give it its number, and make the message that the daemon will read.
+
+        Raises:
+            ValueError: its parts are not what its operation's row says, or a value does not fit.
+        """
         self.unique = unique
+        row, body, names = self.operation, self.body, self.names
+        plain = not self.data and self.extensions is NO_EXTENSIONS and (body is None or not body.SIZES)
+        if not plain or type(body) is not (row.body or _NONE) or len(names) != row.names:
+            self.message = self._encode_in_full()
+            return
+        tail = b"" if body is None else body.pack()
+        for name in names:
+            if b"\0" in name:
+                self.message = self._encode_in_full()  # which says what is wrong
+            tail += name + b"\0"
+        length = InHeader.SIZE + len(tail)
+        self.message = _pack_header(length, row.code, unique, self.nodeid, self.uid, self.gid, self.pid, 0) + tail
+
+    def _encode_in_full(self) -> bytes:
+        """The same for any request, and five times as slow."""
         connection = self.connection
-        self.message = encode_request(
+        return encode_request(
             self.operation,
-            unique=unique,
+            unique=self.unique,
             nodeid=self.nodeid,
             uid=self.uid,
             gid=self.gid,
@@ -255,6 +269,21 @@ class Request:
             minor=connection.common_minor,
             setxattr_ext=connection.setxattr_ext,
         )
+
+    def decode(self, message: bytes, length: int) -> None:
+        """Take the reply in `message`, of `length` bytes and without an error.
+
+        Raises:
+            ProtocolError: it is not what was asked for.
+        """
+        row = self.operation
+        structs = row.reply_structs
+        if len(structs) == 1 and not row.reply_data and length == OutHeader.SIZE + structs[0].SIZE:
+            kind = structs[0]
+            if not kind.SIZES or self.connection.common_minor == FUSE_KERNEL_MINOR_VERSION:
+                self.reply = Reply(self.unique, 0, (kind.unpack_from(message, OutHeader.SIZE),))
+                return
+        self.reply = decode_reply(message, row, minor=self.connection.common_minor, request_body=self.body)
 
     def renumber(self, unique: int) -> None:
         """Give it another number, in its message too."""

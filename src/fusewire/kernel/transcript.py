@@ -2,8 +2,8 @@
 
 A transcript is what passed the device, in order: messages that were read, and messages that were
 written with what the write returned. So it can be had of the embedded kernel and of the real one.
-Several readers and writers make the order of neighbours uncertain; what could be either way in a
-sound conversation is not held against it.
+It is meant for a daemon that does one thing at a time: where several threads read and write, what
+one of them recorded first need not have happened first.
 
 The numbers go on from those of invariants.py.
 
@@ -12,6 +12,7 @@ Source: fs/fuse/dev.c; the protocol's rules in include/uapi/linux/fuse.h.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
@@ -83,7 +84,7 @@ class _Conversation:
     uniques: set[int] = field(default_factory=set)  # ever seen
     answered: set[int] = field(default_factory=set)
     interrupted: set[int] = field(default_factory=set)  # with an INTERRUPT that was not answered EAGAIN
-    no_interrupt: bool = False
+    last_interrupted: set[int] | None = None  # those whose INTERRUPT may be on its way, once the daemon has said ENOSYS
     resent: bool = False
     latched: set[tuple[str, int]] = field(default_factory=set)  # operation, pid of whom it was refused
     granted: dict[int, int] = field(default_factory=dict)  # lookups of a nodeid not yet given back
@@ -134,7 +135,7 @@ class _Conversation:
         _require(28, of in self.uniques, f"{of} is interrupted after it was read")
         _require(28, of not in self.answered, f"{of} is interrupted before it is answered")
         _require(29, of not in self.interrupted, f"{of} is interrupted again only after EAGAIN")
-        _require(30, not self.no_interrupt, "the daemon said that it has no INTERRUPT")
+        _require(30, self.last_interrupted is None or of in self.last_interrupted, "the daemon has no INTERRUPT")
         self.interrupted.add(of)
 
     def _check_sender(self, message: Message) -> None:
@@ -144,15 +145,11 @@ class _Conversation:
         _require(35, (name, header.pid) not in self.latched, f"the daemon said that it has no {name}")
 
     def _check_names(self, message: Message) -> None:
-        longest = FUSE_NAME_MAX
-        if message.operation.name == "SYMLINK":  # the second is where it leads
-            names = message.names[:1]
-        else:
-            names = message.names
         if message.operation.name in ("GETXATTR", "SETXATTR", "REMOVEXATTR"):
             return
-        for name in names:
-            _require(37, 0 < len(name) <= longest and b"/" not in name, f"{name!r} is a name")
+        symlink = message.operation.name == "SYMLINK"  # whose second is where it leads
+        for name in message.names[:1] if symlink else message.names:
+            _require(37, 0 < len(name) <= FUSE_NAME_MAX and b"/" not in name, f"{name!r} is a name")
             dots = name in (b".", b"..")
             _require(37, not dots or bool(self.flags & InitFlags.FUSE_EXPORT_SUPPORT), f"{name!r} is not asked for")
 
@@ -195,7 +192,8 @@ class _Conversation:
     def was_written(self, raw: bytes) -> None:
         header = OutHeader.unpack_from(raw)
         if header.unique == 0:
-            self.resent |= header.error == RESEND
+            if header.error == RESEND:
+                self._send_again()
             return
         if header.unique & FUSE_INT_REQ_BIT:
             self._interrupt_answered(header)
@@ -207,15 +205,22 @@ class _Conversation:
         if request is not None:
             self._answered(request, header, raw)
 
+    def _send_again(self) -> None:
+        """Expect what was read again; what had been sent again before keeps its number."""
+        self.resent = True
+        self.uniques -= {unique for unique in self.requests if unique & FUSE_UNIQUE_RESEND}
+        self.interrupted -= self.requests.keys()
+
     def _interrupt_answered(self, header: OutHeader) -> None:
-        if header.error == -11:
+        if header.error == -errno.EAGAIN:
             self.interrupted.discard(header.unique ^ FUSE_INT_REQ_BIT)
-        self.no_interrupt |= header.error == -38
+        elif header.error == -errno.ENOSYS and self.last_interrupted is None:
+            self.last_interrupted = {*self.requests} - self.interrupted
 
     def _answered(self, request: Message, header: OutHeader, raw: bytes) -> None:
         name = request.operation.name
         if header.error:
-            if header.error == -38 and name in LATCHED:
+            if header.error == -errno.ENOSYS and name in LATCHED and request.header.pid:  # who asks again, knows
                 self.latched.add((name, request.header.pid))
             return
         minor = 45 if self.agreed is None else min(45, self.agreed.minor)

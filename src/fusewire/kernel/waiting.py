@@ -39,7 +39,7 @@ async def request_wait_answer(request: Request) -> None:
     connection = request.connection
     if not connection.no_interrupt:
         try:
-            await request.waitq.sleep(until=lambda: request.stage is Stage.FINISHED, depth=_first_depth(request))
+            await request.waitq.sleep(request.is_finished, _first_depth(request))
         except InterruptedError:
             note(Step.INTERRUPT)
         else:
@@ -58,7 +58,7 @@ def _first_depth(request: Request) -> Sleep:
 async def _answered(request: Request, depth: Sleep) -> bool:
     """Sleep; True if `request` is finished, False if a signal came first."""
     try:
-        await request.waitq.sleep(until=lambda: request.stage is Stage.FINISHED, depth=depth)
+        await request.waitq.sleep(request.is_finished, depth)
     except InterruptedError:
         return False
     return True

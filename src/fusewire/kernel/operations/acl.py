@@ -2,6 +2,8 @@
 
 With POSIX_ACL the kernel checks permissions by them, so it asks for a list when a mode does not
 decide (GETXATTR, for at most a page), and remembers it until attributes are asked for or changed.
+That of the root directory is never remembered: Linux makes the root before INIT is answered, when
+it cannot know yet that it might.
 Without it they are xattrs like others: passed on both ways and never remembered, but for being put
 into order on the way, since they go through the kernel's own form.
 
@@ -33,7 +35,7 @@ from fusewire.kernel.vfs.acl_cache import (
 from fusewire.kernel.vfs.inode import STATX_BASIC
 from fusewire.kernel.vfs.page_cache import PAGE
 from fusewire.kernel.vfs.permission import credentials, owner_or_capable
-from fusewire.wire import InitFlags, SetxattrFlags
+from fusewire.wire import FUSE_ROOT_ID, InitFlags, SetxattrFlags
 
 if TYPE_CHECKING:
     from fusewire.kernel.syscalls.base import Credentials
@@ -74,7 +76,7 @@ async def get_acl(inode: Inode, name: bytes) -> bytes:
 
 async def _list_of(inode: Inode, name: bytes) -> Acl | None:
     """Return what is remembered of a list, or else what the daemon says, and remember it."""
-    if not inode.superblock.connection.has(InitFlags.FUSE_POSIX_ACL):
+    if inode.nodeid == FUSE_ROOT_ID or not inode.superblock.connection.has(InitFlags.FUSE_POSIX_ACL):
         return await _fetch(inode, name)
     cache = inode.acls
     if cache is None:

@@ -5,8 +5,7 @@
     O_DIRECT          the program wants it: nothing is read beyond the size; what a read lacks is read
                       through the cache. Under ASYNC_DIO all requests go out at once, in the background
 
-A transfer is cut into requests of at most `max_read` or `max_write` and `max_pages`, the memory of the
-program being taken to begin on a page. A short answer ends it.
+A short answer ends a transfer.
 
 The cache must not tell another story. Dirty pages of the range are written first; before and after
 a write, the pages of the range are dropped.
@@ -22,24 +21,29 @@ generic_file_read_iter and generic_file_direct_write.
 from __future__ import annotations
 
 import errno
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from fusewire.errors import os_error
-from fusewire.kernel.operations.opening import direct_io_waitq, owner_of
-from fusewire.kernel.operations.pages import forget_clean_pages, invalidate_pages
+from fusewire.kernel.operations.direct_requests import (
+    most_read,
+    most_written,
+    read_at_once,
+    read_in,
+    write_at_once,
+    write_in,
+)
+from fusewire.kernel.operations.opening import direct_io_waitq
+from fusewire.kernel.operations.pages import invalidate_pages
 from fusewire.kernel.operations.reading import cached_read
 from fusewire.kernel.operations.setattr import set_size
 from fusewire.kernel.operations.writeback import sync_writes, write_and_wait
-from fusewire.kernel.operations.writing import can_keep_privileges, checked, perform_write, piece_of, wrote
+from fusewire.kernel.operations.writing import checked, perform_write, piece_of, wrote
 from fusewire.kernel.vfs.inode import STATX_ATIME
 from fusewire.kernel.vfs.page_cache import PAGE
-from fusewire.kernel.waitq import Sleep, WaitQueue
-from fusewire.wire import InitFlags, OpenFlags, ReadFlags, ReadIn, WriteFlags, WriteIn
+from fusewire.wire import InitFlags, OpenFlags
 
 if TYPE_CHECKING:
     from fusewire.kernel.operations.writing import Source
-    from fusewire.kernel.request import Request
     from fusewire.kernel.vfs.inode import Inode
     from fusewire.kernel.vfs.iocb import Iocb
     from fusewire.kernel.vfs.open_file import OpenFile
@@ -150,14 +154,14 @@ async def _drop_range(inode: Inode, offset: int, size: int) -> None:
 
 
 async def _read_in_turn(file: OpenFile, offset: int, size: int) -> bytes:
-    most = _most_read(file)
+    most = most_read(file)
     parts: list[memoryview | bytes] = []
     done = 0
     while done < size:
         count = min(size - done, most)
         try:
             reply = await file.inode.superblock.connection.ask(
-                "READ", file.inode.nodeid, _read_in(file, offset + done, count)
+                "READ", file.inode.nodeid, read_in(file, offset + done, count)
             )
         except OSError:
             if not done:
@@ -170,35 +174,14 @@ async def _read_in_turn(file: OpenFile, offset: int, size: int) -> bytes:
     return b"".join(parts)
 
 
-def _most_read(file: OpenFile) -> int:
-    superblock = file.inode.superblock
-    return min(max(superblock.options.max_read, PAGE), superblock.connection.settings.max_pages * PAGE)
-
-
-def _most_written(file: OpenFile) -> int:
-    settings = file.inode.superblock.connection.settings
-    return min(settings.max_write, settings.max_pages * PAGE)
-
-
-def _read_in(file: OpenFile, offset: int, size: int) -> ReadIn:
-    return ReadIn(file.fh, offset, size, ReadFlags.FUSE_READ_LOCKOWNER, owner_of(file.inode), file.flags)
-
-
-def _write_in(iocb: Iocb, offset: int, size: int) -> WriteIn:
-    flags = WriteFlags.FUSE_WRITE_LOCKOWNER
-    if not can_keep_privileges():
-        flags |= WriteFlags.FUSE_WRITE_KILL_SUIDGID
-    return WriteIn(iocb.file.fh, offset, size, flags, owner_of(iocb.file.inode), iocb.wire_flags)
-
-
 async def _write_in_turn(iocb: Iocb, data: Source, size: int) -> int:
     inode = iocb.file.inode
-    most = _most_written(iocb.file)
+    most = most_written(iocb.file)
     done = 0
     while done < size:
         try:
             piece = bytes(await piece_of(data, done, min(size - done, most)))
-            body = _write_in(iocb, iocb.position + done, len(piece))
+            body = write_in(iocb, iocb.position + done, len(piece))
             reply = await inode.superblock.connection.ask("WRITE", inode.nodeid, body, (), piece)
             written: int = reply.structs[0].size
             if written > len(piece):
@@ -211,109 +194,6 @@ async def _write_in_turn(iocb: Iocb, data: Source, size: int) -> int:
         if written < len(piece):
             break
     return done
-
-
-# All requests at once.
-
-
-class Transfer:
-    """Requests in the background, and what has come of them (struct fuse_io_priv)."""
-
-    __slots__ = ("end", "error", "left", "offset", "parts", "size", "waitq")
-
-    def __init__(self, offset: int) -> None:
-        self.offset = offset  # of the first byte
-        self.size = 0  # bytes asked for
-        self.left = 0  # requests
-        self.error = 0  # errno of the first that failed
-        self.end: int | None = None  # bytes from `offset` to the first that is missing, if any is
-        self.parts: dict[int, memoryview] = {}  # what was read, by its distance from `offset`
-        self.waitq = WaitQueue("direct I/O")
-
-    def answered(self, at: int, size: int, request: Request) -> None:
-        """Take the answer to a request of `size` bytes, `at` bytes from `offset`."""
-        if request.error or request.reply is None:
-            self.fail(request.error)
-        elif request.operation.name == "READ":
-            self.parts[at] = request.reply.data
-            self._came(at, size, len(request.reply.data))
-        else:
-            self._came(at, size, request.reply.structs[0].size)
-        self.left -= 1
-        if not self.left:
-            self.waitq.wake_all()
-
-    def fail(self, code: int) -> None:
-        self.error = self.error or code
-
-    def _came(self, at: int, size: int, count: int) -> None:
-        if count > size:
-            self.fail(errno.EIO)
-        elif count < size:
-            self.end = at + count if self.end is None else min(self.end, at + count)
-
-    async def finish(self) -> int:
-        """Sleep, uninterruptibly, until all is answered; return how many bytes are there without a gap.
-
-        Raises:
-            OSError: as the daemon says, of any request.
-        """
-        await self.waitq.sleep(until=lambda: not self.left, depth=Sleep.UNINTERRUPTIBLE)
-        if self.error:
-            raise os_error(self.error)
-        return self.size if self.end is None else self.end
-
-
-async def _read_at_once(file: OpenFile, offset: int, size: int) -> bytes:
-    connection = file.inode.superblock.connection
-    transfer = Transfer(offset)
-    most = _most_read(file)
-    for at in range(0, size, most):
-        count = min(size - at, most)
-        transfer.size += count
-        transfer.left += 1
-        try:
-            await connection.ask_background_gated(
-                "READ",
-                file.inode.nodeid,
-                _read_in(file, offset + at, count),
-                end=partial(transfer.answered, at, count),
-            )
-        except OSError as error:
-            transfer.left -= 1
-            transfer.fail(error.errno or errno.EIO)
-    end = await transfer.finish()
-    return b"".join(transfer.parts[at] for at in sorted(transfer.parts))[:end]
-
-
-async def _write_at_once(iocb: Iocb, data: Source, size: int) -> int:
-    inode = iocb.file.inode
-    transfer = Transfer(iocb.position)
-    most = _most_written(iocb.file)
-    while transfer.size < size:
-        at = transfer.size
-        try:
-            piece = bytes(await piece_of(data, at, min(size - at, most)))
-        except OSError as error:
-            transfer.fail(error.errno or errno.EFAULT)
-            break
-        transfer.size += len(piece)
-        transfer.left += 1
-        try:
-            await inode.superblock.connection.ask_background_gated(
-                "WRITE",
-                inode.nodeid,
-                _write_in(iocb, iocb.position + at, len(piece)),
-                data=piece,
-                end=partial(transfer.answered, at, len(piece)),
-            )
-        except OSError as error:
-            transfer.left -= 1
-            transfer.fail(error.errno or errno.EIO)
-    end = await transfer.finish()
-    if end < size:
-        raise os_error(errno.EIO)
-    return end
 
 
 # The program wants it.
@@ -349,15 +229,15 @@ async def _read_within_file(file: OpenFile, offset: int, size: int) -> bytes:
             await _settle(file, offset, size, write=False)
             return await _read_in_turn(file, offset, size)
         whole = connection.settings.max_pages * PAGE
-        size = min(size, -(-left // whole) * whole)
+        size = min(size, (left - 1 | whole - 1) + 1)  # round_up(), as it is for what is no power of two
         await _settle(file, offset, size, write=False)
-        return await _read_at_once(file, offset, size)
+        return await read_at_once(file, offset, size)
     finally:
         inode.invalidate(STATX_ATIME)
 
 
 async def write_past_cache(iocb: Iocb, data: Source, size: int) -> int:
-    """Write `size` bytes of `data`; what the daemon does not take is written through the cache, and dropped from it.
+    """Write `size` bytes of `data`; what the daemon does not take is written once more, through the cache.
 
     The caller holds the inode semaphore. Errors and result as `fuse_write`.
     """
@@ -378,9 +258,8 @@ async def write_past_cache(iocb: Iocb, data: Source, size: int) -> int:
         if not count:
             raise
         return count
-    start = iocb.position - rest
-    await write_and_wait(inode, start // PAGE, (iocb.position - 1) // PAGE)
-    forget_clean_pages(inode, start // PAGE, (iocb.position - 1) // PAGE)
+    # Linux then drops these pages, but for those that are too new for it to know of: most often, all.
+    await write_and_wait(inode, (iocb.position - rest) // PAGE, (iocb.position - 1) // PAGE)
     return count + rest
 
 
@@ -392,7 +271,7 @@ async def _write_directly(iocb: Iocb, data: Source, size: int) -> int:
     try:
         await _settle(iocb.file, iocb.position, size, write=True)
         if inode.superblock.connection.has(InitFlags.FUSE_ASYNC_DIO):
-            count = await _write_at_once(iocb, data, size)
+            count = await write_at_once(iocb, data, size)
         else:
             count = await _write_in_turn(iocb, data, size)
     except OSError:

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Final
 
 from fusewire.errors import ProtocolError, os_error
 from fusewire.kernel.operations.attributes import refresh
-from fusewire.kernel.operations.lookup import link_direntplus
+from fusewire.kernel.operations.direntplus import link_direntplus
 from fusewire.kernel.tasks import current
 from fusewire.kernel.vfs.directory_cache import Cursor, DirectoryCache, Entry
 from fusewire.kernel.vfs.inode import STATX_ATIME, STATX_MTIME
@@ -149,9 +149,7 @@ async def _take_plus(file: OpenFile, room: Room, reply: Reply, epoch: int, versi
             if not entry.nodeid or name in DOTS:
                 continue  # it grants nothing
             try:
-                await link_direntplus(
-                    file.dentry, name, entry, epoch=epoch, version=version, evict_ctr=evict_ctr
-                )
+                await link_direntplus(file.dentry, name, entry, epoch=epoch, version=version, evict_ctr=evict_ctr)
             except OSError:
                 await _forget_now(file.inode, entry)
     except ProtocolError:

@@ -21,7 +21,7 @@ from fusewire.errors import os_error
 from fusewire.events import named
 from fusewire.kernel.operations.attributes import settle_pages
 from fusewire.kernel.operations.creation import creation_extensions
-from fusewire.kernel.operations.lookup import directory_changed, iget, place, seconds
+from fusewire.kernel.operations.entries import directory_changed, iget, place, seconds
 from fusewire.kernel.operations.writeback import touch_ctime
 from fusewire.kernel.tasks import current
 from fusewire.kernel.vfs.dentry import Dentry

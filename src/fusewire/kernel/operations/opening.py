@@ -31,8 +31,8 @@ from typing import TYPE_CHECKING, Final
 from fusewire.errors import os_error
 from fusewire.kernel.operations.attributes import settle_pages
 from fusewire.kernel.operations.creation import creation_extensions
+from fusewire.kernel.operations.entries import directory_changed, iget, instantiate, seconds
 from fusewire.kernel.operations.lock_owner import lock_owner
-from fusewire.kernel.operations.lookup import directory_changed, iget, instantiate, seconds
 from fusewire.kernel.operations.pages import invalidate_pages, truncate_pages
 from fusewire.kernel.operations.write_pages import link_write_file
 from fusewire.kernel.tasks import current

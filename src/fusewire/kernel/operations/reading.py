@@ -74,7 +74,10 @@ async def fuse_read(file: OpenFile, offset: int, size: int) -> bytes:
 
 
 async def cached_read(file: OpenFile, offset: int, size: int, most: int | None = None) -> bytes:
-    """Return what the page cache has of these bytes, of at most `most` pages, once it has it (filemap_read)."""
+    """Return what the page cache has of these bytes, of at most `most` pages, once it has it (filemap_read).
+
+    With `most` pages it is into a pipe, and each step counts as a read of its own (filemap_splice_read).
+    """
     inode = file.inode
     position, end = offset, min(offset + size, LARGEST)
     parts: list[bytes | bytearray] = []
@@ -89,6 +92,8 @@ async def cached_read(file: OpenFile, offset: int, size: int, most: int | None =
                 part = page.data[within : within + stop - position]
                 parts.append(part)
                 position += len(part)
+            if most is not None:
+                state_of(file).prev_pos = position
     except OSError:
         if not parts:
             raise

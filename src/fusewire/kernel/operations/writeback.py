@@ -5,8 +5,8 @@ Pages get dirty by write(2) under WRITEBACK_CACHE, and by shared mappings always
 flusher once they are old.
 
 Under WRITEBACK_CACHE the times of a regular file are ours, too, and go out in a SETATTR after its
-pages. Linux's clock is too coarse to tell two writes apart that follow at once, and then spares
-the second SETATTR; here time has always moved on.
+pages. What is written at the very time that the file bears already changes no time: so it is on
+Linux, whose clock ticks some 250 times a second, and so it is while our clock stands still.
 
 Lock order: inode semaphore, the semaphore `sync` of its writing back, page lock. Truncation,
 chmod, fsync and direct I/O forbid WRITEs (`no_writes`) while they hold the inode semaphore, and
@@ -54,6 +54,7 @@ __all__ = [
     "cached_write",
     "check_failures",
     "clean",
+    "flush_time_update",
     "flush_times",
     "launder",
     "link_write_file",
@@ -97,7 +98,7 @@ async def cached_write(
     touch(inode)
     source = user_buffer(data)
     total = len(source) if size is None else size
-    done = 0
+    done = since_error = 0
     while done < total:
         start = (offset + done) % PAGE
         try:
@@ -105,9 +106,12 @@ async def cached_write(
             piece = source.load(done, room)
             page = await _page_to_write(file, (offset + done) // PAGE, len(piece))
         except OSError:
-            if done:
+            if done == 0:
+                raise
+            if done == since_error:
                 break
-            raise
+            since_error = done  # tried once more, as iomap_file_buffered_write does after a part was written
+            continue
         _put(inode, page, start, piece)
         done += len(piece)
         await _limit_dirty(inode)
@@ -150,18 +154,23 @@ async def _limit_dirty(inode: Inode) -> None:
 
 def touch(inode: Inode) -> None:
     """Set mtime and ctime to now, if they are ours to keep (file_update_time)."""
-    if inode.written_back:
-        inode.attr.mtime, inode.attr.mtimensec = _now(inode)
-        touch_ctime(inode)
+    attr, now = inode.attr, _now(inode)
+    if inode.written_back and not (attr.mtime, attr.mtimensec) == (attr.ctime, attr.ctimensec) == now:
+        attr.mtime, attr.mtimensec = attr.ctime, attr.ctimensec = now
+        _dirty_times(inode)
 
 
 def touch_ctime(inode: Inode) -> None:
-    """Set ctime to now, if it is ours to keep (fuse_update_ctime)."""
+    """Set ctime to now, if it is ours to keep; even if no time has passed (fuse_update_ctime)."""
     if inode.written_back:
         inode.attr.ctime, inode.attr.ctimensec = _now(inode)
-        writeback = state_of(inode)
-        note_dirty(inode, writeback)
-        writeback.times_dirty = True
+        _dirty_times(inode)
+
+
+def _dirty_times(inode: Inode) -> None:
+    writeback = state_of(inode)
+    note_dirty(inode, writeback)
+    writeback.times_dirty = True
 
 
 def _now(inode: Inode) -> tuple[int, int]:
@@ -190,6 +199,17 @@ async def flush_times(inode: Inode) -> None:
     finally:
         if file is not None:
             opening.put_file(file)
+
+
+async def flush_time_update(inode: Inode) -> None:
+    """Tell the daemon at once of times that changed here; an error is kept for who asks."""
+    if inode.writeback is None or not inode.writeback.times_dirty:
+        return
+    try:
+        await _flush_dirty_times(inode)
+    except OSError as error:
+        inode.writeback.fail(error.errno or errno.EIO)
+    _forget_clean(inode)
 
 
 async def _flush_dirty_times(inode: Inode) -> None:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Final
 
 from fusewire.errors import os_error
 from fusewire.kernel.operations.attributes import check_allowed
-from fusewire.kernel.operations.writeback import touch_ctime
+from fusewire.kernel.operations.writeback import flush_time_update, touch_ctime
 from fusewire.kernel.vfs.inode import STATX_CTIME
 from fusewire.kernel.vfs.permission import MAY_READ, MAY_WRITE, credentials, owner_or_capable, permission
 from fusewire.wire import GetxattrIn, SetxattrIn, WireStruct
@@ -104,19 +104,20 @@ async def fuse_setxattr(inode: Inode, name: bytes, value: bytes, flags: int = 0,
     """
     inode.check_bad()
     await _ask(inode, "SETXATTR", SetxattrIn(len(value), flags, extra), (name,), value)
-    _ctime_changed(inode)
+    await _change_ctime(inode)
 
 
 async def fuse_removexattr(inode: Inode, name: bytes) -> None:
     """Take `name` away; errors as `fuse_setxattr`. The caller holds the inode semaphore."""
     inode.check_bad()
     await _ask(inode, "REMOVEXATTR", None, (name,))
-    _ctime_changed(inode)
+    await _change_ctime(inode)
 
 
-def _ctime_changed(inode: Inode) -> None:
+async def _change_ctime(inode: Inode) -> None:
     inode.invalidate(STATX_CTIME)
     touch_ctime(inode)
+    await flush_time_update(inode)
 
 
 async def _ask(

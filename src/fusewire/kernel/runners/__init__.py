@@ -19,6 +19,7 @@ import asyncio
 import errno
 from collections.abc import Callable, Collection, Coroutine
 from contextvars import ContextVar
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, cast
 
 from fusewire.errors import os_error
@@ -27,12 +28,19 @@ from fusewire.kernel.tasks import Killed, Task
 if TYPE_CHECKING:
     from fusewire.kernel.syscalls.base import Caller
 
-__all__ = ["Runner", "begun_here", "outcome", "settle"]
+__all__ = ["Method", "Runner", "method_here", "outcome", "settle"]
 
 T = TypeVar("T")
 
-begun_here: Final[ContextVar[list[Task]]] = ContextVar("fusewire.kernel.begun_here")
-"""The system calls begun by the method of a filesystem in whose context this is read: what it may wait for."""
+@dataclass(slots=True, eq=False)
+class Method:
+    """The method of a filesystem, while it is under way: who carries it out, and its own system calls."""
+
+    name: str
+    begun: list[Task] = field(default_factory=list)
+
+
+method_here: Final[ContextVar[Method | None]] = ContextVar("fusewire.kernel.method_here", default=None)
 
 
 class Runner(Protocol):

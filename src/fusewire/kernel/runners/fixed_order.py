@@ -24,7 +24,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from fusewire.kernel.clock import NEVER, StandingClock
-from fusewire.kernel.runners import begun_here, outcome, settle
+from fusewire.kernel.runners import method_here, outcome, settle
 from fusewire.kernel.runners.standing_loop import StandingLoop
 from fusewire.kernel.syscalls.base import Caller
 from fusewire.kernel.tasks import Task, running
@@ -125,8 +125,7 @@ class FixedOrder:
         loop = asyncio.get_running_loop()
         if loop is not self.loop:
             return self.call(coroutine, process)
-        task = Task("kernel" if process is None else process.name, coroutine, process)
-        begun_here.get([]).append(task)
+        task = self._task_of_method("kernel" if process is None else process.name, coroutine, process)
         done = loop.create_future()
         task.ended = lambda _: settle(done)
         self.start(task)
@@ -136,6 +135,14 @@ class FixedOrder:
             task.kill()
             raise
         return outcome(task)  # type: ignore[no-any-return]
+
+    def _task_of_method(self, name: str, coroutine: Coroutine[Any, Any, T], process: Caller | None) -> Task:
+        method = method_here.get()
+        if method is None:
+            return Task(name, coroutine, process)
+        task = Task(f"{method.name}, as {name}", coroutine, process)
+        method.begun.append(task)
+        return task
 
     # --- the order
 

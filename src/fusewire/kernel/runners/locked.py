@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 
 from fusewire.kernel.runners import outcome, settle
 from fusewire.kernel.syscalls.base import Caller
-from fusewire.kernel.tasks import Killed, Task
+from fusewire.kernel.tasks import Killed, Task, running
 
 __all__ = ["Locked"]
 
@@ -45,7 +45,13 @@ class Locked:
         """Run `coroutine` to its end; while it sleeps, so does this thread.
 
         Ctrl-C kills the task. It ends when it may; this thread goes on at once.
+
+        Raises:
+            RuntimeError: called by a coroutine that we run, which must await instead.
         """
+        if running() is not None:
+            coroutine.close()
+            raise RuntimeError("what a kernel runs cannot wait for that kernel: it awaits the calls of `awaitable`")
         task = self._task(coroutine, process)
         self.start(task)
         self.wait(task)
@@ -60,7 +66,9 @@ class Locked:
         return outcome(task)  # type: ignore[no-any-return]
 
     def _task(self, coroutine: Coroutine[Any, Any, T], process: Caller | None) -> Task:
-        return Task("kernel" if process is None else process.name, coroutine, process)
+        task = Task("kernel" if process is None else process.name, coroutine, process)
+        task.ended = _somebody_waits
+        return task
 
     def start(self, task: Task) -> None:
         task.runnable = self.runnable
@@ -122,6 +130,9 @@ class Locked:
 
     @contextmanager
     def _kernel(self) -> Iterator[None]:
+        if running() is not None:  # it is we who hold it
+            yield
+            return
         with self.lock:
             try:
                 yield
@@ -151,3 +162,7 @@ class Locked:
         self.tasks.pop(task, None)
         if task.ended is not None:
             task.ended(task)
+
+
+def _somebody_waits(task: Task) -> None:
+    """Stands for whoever will take the result of `task`, until he waits for it."""

@@ -92,7 +92,7 @@ class StandingLoop(asyncio.SelectorEventLoop):
     def call_soon(self, callback: Any, *args: Any, context: Context | None = None) -> asyncio.Handle:  # type: ignore[override]
         if self._captures:
             self._captures = False
-            self._captured = functools.partial((context or copy_context()).run, callback, *args)
+            self._captured = functools.partial((copy_context() if context is None else context).run, callback, *args)
             return asyncio.Handle(callback, args, self, context)
         return super().call_soon(callback, *args, context=context)
 

@@ -18,6 +18,7 @@ from fusewire import events
 from fusewire.errors import os_error
 from fusewire.events import Step, note
 from fusewire.kernel.tasks import running
+from fusewire.kernel.waiting import ERESTARTNOINTR
 
 if TYPE_CHECKING:
     from fusewire.kernel.vfs.dentry import Dentry
@@ -145,7 +146,8 @@ def syscall(
 ) -> Callable[Concatenate[C, P], Coroutine[Any, Any, T]]:
     """Make a method a system call: it is noted, and on its return signals are delivered.
 
-    In a task it runs as that task; awaited from asyncio, as a task of the asyncio runner.
+    In a task it runs as that task; awaited from asyncio, as a task of the asyncio runner. One whose
+    request a signal withdrew in 2005, before the daemon had read it, begins anew.
 
     Raises:
         Killed: instead of anything else, if the task was killed meanwhile.
@@ -161,10 +163,14 @@ def syscall(
         if events.hook is not None:
             note(Step.CALL, name)
         try:
-            result = await function(self, *args, **kwargs)
-        except OSError as error:
-            task.take_signals(error)
-            raise
+            while True:
+                try:
+                    result = await function(self, *args, **kwargs)
+                    break
+                except OSError as error:
+                    task.take_signals(error)
+                    if error.errno != ERESTARTNOINTR:
+                        raise
         finally:
             if events.hook is not None:
                 note(Step.RETURN, name)

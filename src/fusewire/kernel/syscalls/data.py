@@ -78,7 +78,8 @@ class Data(Copying):
         check_vector(buffers)
         file = self.opened_file(fd).hold()
         try:
-            return await scatter(buffers, await read_on(file, length_of(buffers)))
+            size = length_of(buffers)
+            return await scatter(buffers, await read_on(file, size)) if size else nothing(file.readable)
         finally:
             put_file(file)
 
@@ -90,17 +91,19 @@ class Data(Copying):
 
         Errors as `readv` and `pread`, and EOPNOTSUPP for `flags` (RWF_*) that there are not.
         """
-        if offset == -1:
-            check_flags(flags, READ_FLAGS)
-            return await self.readv(fd, buffers)
-        if offset < 0:
+        if offset < -1:
             raise os_error(errno.EINVAL)
         check_vector(buffers)
         file = self.opened_file(fd).hold()
         try:
-            check_seekable(file)
-            check_flags(flags, READ_FLAGS)
-            return await scatter(buffers, await read_at(file, offset, length_of(buffers)))
+            if offset != -1:
+                check_seekable(file)
+            size = length_of(buffers)
+            if not size:
+                return nothing(file.readable)
+            check_flags(file.readable, flags, READ_FLAGS)
+            data = await (read_on(file, size) if offset == -1 else read_at(file, offset, size))
+            return await scatter(buffers, data)
         finally:
             put_file(file)
 
@@ -136,7 +139,8 @@ class Data(Copying):
         check_vector(buffers)
         file = self.opened_file(fd).hold()
         try:
-            return await write_on(file, await gather(buffers))
+            data = await gather(buffers)
+            return await write_on(file, data) if data else nothing(file.writable)
         finally:
             put_file(file)
 
@@ -153,10 +157,10 @@ class Data(Copying):
         try:
             if offset != -1:
                 check_seekable(file)
-            check_flags(flags, WRITE_FLAGS)
-            if flags & RWF_APPEND and flags & RWF_NOAPPEND:
-                raise os_error(errno.EINVAL)
             data = await gather(buffers)
+            if not data:
+                return nothing(file.writable)
+            check_flags(file.writable, flags, WRITE_FLAGS)
             return await (write_on(file, data, flags) if offset == -1 else write_at(Iocb(file, offset, flags), data))
         finally:
             put_file(file)
@@ -248,9 +252,20 @@ def check_vector(buffers: Sequence[object]) -> None:
         raise os_error(errno.EINVAL)
 
 
-def check_flags(flags: int, known: int) -> None:
+def check_flags(allowed: bool, flags: int, known: int) -> None:
+    """Check RWF_*, once it is clear that the file is open for this at all."""
+    nothing(allowed)
     if flags & ~known:
         raise os_error(errno.EOPNOTSUPP)
+    if flags & RWF_APPEND and flags & RWF_NOAPPEND:
+        raise os_error(errno.EINVAL)
+
+
+def nothing(allowed: bool) -> int:
+    """Return 0, which is how many bytes buffers without any hold; EBADF unless the file is open for this."""
+    if not allowed:
+        raise os_error(errno.EBADF)
+    return 0
 
 
 def length_of(buffers: Sequence[Memory]) -> int:

@@ -58,8 +58,8 @@ class Locking(Caller):
             OSError: as `setlk`.
         """
         kind = TYPES.get(cmd & ~fcntl.LOCK_NB)
-        if kind is None:
-            raise ValueError("lockf takes LOCK_SH, LOCK_EX or LOCK_UN, and LOCK_NB beside them")
+        if kind is None or cmd == fcntl.LOCK_UN | fcntl.LOCK_NB:
+            raise ValueError("lockf takes LOCK_UN, or LOCK_SH or LOCK_EX with or without LOCK_NB")
         wait = not cmd & fcntl.LOCK_NB
         await self._set(self.opened_file(fd), kind, start, len, whence, wait=wait, ofd=False)
 

@@ -3,237 +3,57 @@
 Each finds the directory, checks what can be checked without it, takes the directory's semaphore
 alone, looks the last name up, checks the rest, and hands over to operations/names.py:
 
-    make        the name must not exist, and the caller may write to the directory
-    remove      he may write to it and, if it is sticky, owns the file or the directory; the
-                victim's semaphore is taken too
+    make        making.py
+    remove      the caller may write to the directory and, if it is sticky, owns it or the file;
+                the victim's semaphore is taken too
     rename      renaming.py
 
 The order of the checks is Linux's, since it decides which error is seen, and what is asked before.
 
 A daemon that answers ESTALE has it all done again, once, every name of the paths looked up anew.
 
-Source: fs/namei.c, filename_create, do_mknodat, do_unlinkat, do_rmdir, do_linkat; fs/open.c, chdir;
-fs/stat.c, readlinkat; fs/d_path.c, getcwd.
+Source: fs/namei.c, do_unlinkat, vfs_unlink, do_rmdir, vfs_rmdir; fs/open.c, chdir; fs/stat.c,
+do_readlinkat; fs/d_path.c, getcwd.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import functools
 import os
-import stat
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from fusewire.errors import os_error
-from fusewire.kernel.operations.lookup import CREATE, EXCL, REVAL, lookup_last
+from fusewire.kernel.operations.lookup import lookup_last
 from fusewire.kernel.operations.names import (
     fuse_get_link,
-    fuse_link,
-    fuse_mkdir,
-    fuse_mknod,
     fuse_rmdir,
-    fuse_symlink,
     fuse_unlink,
 )
-from fusewire.kernel.syscalls.base import Caller, syscall
+from fusewire.kernel.syscalls.again import again_if_stale
+from fusewire.kernel.syscalls.base import syscall
+from fusewire.kernel.syscalls.making import Making, of_two
 from fusewire.kernel.syscalls.renaming import rename
 from fusewire.kernel.vfs.permission import (
     MAY_EXEC,
-    MAY_READ,
-    MAY_WRITE,
     check_writable,
-    credentials,
-    may_create,
     may_delete,
-    owner_or_capable,
     permission,
 )
-from fusewire.kernel.vfs.walk import PATH_MAX, Path, filename_of, is_stale, once_is_enough, parent_of, resolve
+from fusewire.kernel.vfs.walk import Path, parent_of, resolve
 
 if TYPE_CHECKING:
     from fusewire.kernel.vfs.dentry import Dentry
-    from fusewire.kernel.vfs.inode import Inode
 
 __all__ = ["Names"]
 
-P = ParamSpec("P")
-T = TypeVar("T")
-C = TypeVar("C", bound=Caller)
 StrOrBytes = TypeVar("StrOrBytes", str, bytes)
 
-NODES: Final = (stat.S_IFREG, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFIFO, stat.S_IFSOCK)
-DEVICES: Final = (stat.S_IFCHR, stat.S_IFBLK)
-LARGEST_DEVICE: Final = 0xFFFFFFFF
-SGID_OF_A_PROGRAM: Final = stat.S_ISGID | stat.S_IXGRP
 NOT_REMOVED: Final = {b"..": errno.ENOTEMPTY, b".": errno.EINVAL, b"/": errno.EBUSY}
 
 
-def again_if_stale(
-    function: Callable[Concatenate[C, int, P], Coroutine[Any, Any, T]],
-) -> Callable[Concatenate[C, P], Coroutine[Any, Any, T]]:
-    """Call with an intent of 0 and, if that ends in ESTALE, once more with REVAL (retry_estale)."""
-
-    @functools.wraps(function)
-    async def called(self: C, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        try:
-            return await function(self, 0, *args, **kwargs)
-        except OSError as error:
-            if not is_stale(error):
-                raise
-        return await function(self, REVAL, *args, **kwargs)
-
-    return called
-
-
-class Names(Caller):
+class Names(Making):
     """Making, finding and removing names."""
-
-    # Making.
-
-    @syscall
-    @again_if_stale
-    async def mkdir(self, intent: int, path: Path, mode: int = 0o777, *, dir_fd: int | None = None) -> None:
-        """Make a directory; of `mode` permissions and the sticky bit count, less the umask."""
-
-        async def make(dentry: Dentry) -> None:
-            await fuse_mkdir(dentry, mode & (0o777 | stat.S_ISVTX))
-
-        await self._make(make, path, dir_fd, intent, directory=True)
-
-    @syscall
-    @again_if_stale
-    async def mknod(
-        self, intent: int, path: Path, mode: int = 0o600, device: int = 0, *, dir_fd: int | None = None
-    ) -> None:
-        """Make a file; the type in `mode` says of what kind, `device` which one it is (as by os.makedev).
-
-        Raises:
-            OSError: EPERM for a directory, and for a device unless root asks; EINVAL for a type that there is not.
-        """
-        kind = stat.S_IFMT(mode) or stat.S_IFREG
-        if kind not in NODES or not 0 <= device <= LARGEST_DEVICE:
-            code = errno.EPERM if kind == stat.S_IFDIR else errno.EINVAL
-            raise OSError(code, os.strerror(code), filename_of(path))
-
-        async def make(dentry: Dentry) -> None:
-            whiteout = kind == stat.S_IFCHR and device == 0
-            if kind in DEVICES and not whiteout and not credentials().privileged:
-                raise os_error(errno.EPERM)
-            permissions = strip_sgid(dentry.directory, stat.S_IMODE(mode))
-            await fuse_mknod(dentry, kind | permissions, device if kind in DEVICES else 0)
-
-        await self._make(make, path, dir_fd, intent)
-
-    @syscall
-    @again_if_stale
-    async def symlink(
-        self, intent: int, src: Path, dst: Path, target_is_directory: bool = False, *, dir_fd: int | None = None
-    ) -> None:
-        """Make `dst` a symlink that says `src`; `target_is_directory` means something on Windows alone."""
-        target = os.fsencode(src)
-
-        async def make(dentry: Dentry) -> None:
-            await fuse_symlink(dentry, target)
-
-        try:
-            if b"\0" in target:
-                raise ValueError("embedded null byte")
-            if not target or len(target) >= PATH_MAX:
-                raise os_error(errno.ENAMETOOLONG if target else errno.ENOENT)
-            await self._make(make, dst, dir_fd, intent)
-        except OSError as error:
-            raise _of_two(error, src, dst) from None
-
-    @syscall
-    @again_if_stale
-    async def link(
-        self,
-        intent: int,
-        src: Path,
-        dst: Path,
-        *,
-        src_dir_fd: int | None = None,
-        dst_dir_fd: int | None = None,
-        follow_symlinks: bool = True,
-    ) -> None:
-        """Make `dst` another name of the file at `src`.
-
-        As with `os.link`, a symlink at `src` is followed only if a directory's descriptor is given, too: without one
-        the call is link(2), which never follows.
-
-        Raises:
-            OSError: EPERM for a directory, and for others' files that one may not write; EXDEV between mounts; ENOENT
-                for a file that has no name left.
-        """
-        follow = follow_symlinks and (src_dir_fd is not None or dst_dir_fd is not None)
-        try:
-            async with resolve(self, src, follow=follow, dir_fd=src_dir_fd, intent=intent) as old:
-
-                async def make(dentry: Dentry) -> None:
-                    await self._link(old, dentry)
-
-                async def check(dentry: Dentry) -> None:
-                    if old.superblock is not dentry.superblock:
-                        raise os_error(errno.EXDEV)
-                    await self._may_link(old.positive)
-
-                await self._make(make, dst, dst_dir_fd, intent, check=check)
-        except OSError as error:
-            raise _of_two(error, src, dst) from None
-
-    async def _link(self, old: Dentry, dentry: Dentry) -> None:
-        inode = old.positive
-        if inode.is_dir:
-            raise os_error(errno.EPERM)
-        async with inode.rwsem.exclusive():
-            if inode.attr.nlink == 0:
-                raise os_error(errno.ENOENT)
-            await fuse_link(inode, dentry)
-
-    async def _may_link(self, inode: Inode) -> None:
-        """Refuse to link what might be somebody else's secret, or his program (may_linkat).
-
-        Whether the file is safe to link is asked first, even of its owner.
-        """
-        if not self.system.protected_hardlinks:
-            return
-        if not await _safe_to_link(inode) and not owner_or_capable(inode):
-            raise os_error(errno.EPERM)
-
-    async def _make(
-        self,
-        make: Callable[[Dentry], Awaitable[None]],
-        path: Path,
-        dir_fd: int | None,
-        intent: int,
-        *,
-        directory: bool = False,
-        check: Callable[[Dentry], Awaitable[None]] | None = None,
-    ) -> None:
-        """Find where `path` is to stand and have `make` make it there, after `check` and all checks of ours.
-
-        Raises:
-            OSError: EEXIST; ENOENT if a slash stands after what will be no `directory`; EROFS; EACCES.
-        """
-        async with parent_of(self, path, dir_fd=dir_fd, intent=intent) as last:
-            if not last.normal:
-                raise os_error(errno.EEXIST)
-            wanted = EXCL if last.trailing_slash and not directory else EXCL | CREATE
-            async with last.parent.positive.rwsem.exclusive():
-                try:
-                    dentry = await lookup_last(last.parent, last.name, intent | wanted)
-                except OSError as error:
-                    raise once_is_enough(error) from None
-                try:
-                    check_writable(dentry.superblock)
-                    if check is not None:
-                        await check(dentry)
-                    await may_create(last.parent)
-                    await make(dentry)
-                finally:
-                    dentry.put()
 
     # Removing.
 
@@ -301,7 +121,7 @@ class Names(Caller):
         try:
             await rename(self, src, dst, flags, src_dir_fd, dst_dir_fd, intent)
         except OSError as error:
-            raise _of_two(error, src, dst) from None
+            raise of_two(error, src, dst) from None
 
     replace = rename
 
@@ -412,18 +232,6 @@ class Names(Caller):
                 await self.removedirs(head)
 
 
-async def _safe_to_link(inode: Inode) -> bool:
-    """Whether it is a plain file that the caller may read and write anyway (safe_hardlink_source)."""
-    mode = inode.mode
-    if not inode.is_regular or mode & stat.S_ISUID or mode & SGID_OF_A_PROGRAM == SGID_OF_A_PROGRAM:
-        return False
-    try:
-        await permission(inode, MAY_READ | MAY_WRITE)
-    except OSError:
-        return False
-    return True
-
-
 async def _vfs_unlink(dentry: Dentry) -> None:
     await may_delete(dentry, directory=False)
     async with dentry.positive.rwsem.exclusive():
@@ -452,14 +260,6 @@ def _directory_lock(parent: Dentry) -> contextlib.AbstractAsyncContextManager[No
     return contextlib.nullcontext()
 
 
-def strip_sgid(directory: Inode, mode: int) -> int:
-    """Return `mode` without a setgid bit that would lend its maker a group that is not his (mode_strip_sgid)."""
-    if mode & SGID_OF_A_PROGRAM != SGID_OF_A_PROGRAM or not directory.mode & stat.S_ISGID:
-        return mode
-    who = credentials()
-    return mode if who.in_group(directory.attr.gid) or who.privileged else mode & ~stat.S_ISGID
-
-
 def _path_from_root(dentry: Dentry) -> bytes:
     if dentry.removed:
         raise os_error(errno.ENOENT)
@@ -473,9 +273,3 @@ def _path_from_root(dentry: Dentry) -> bytes:
             names.append(dentry.name)
         dentry = above
     return b"/" + b"/".join(reversed(names))
-
-
-def _of_two(error: OSError, src: Path, dst: Path) -> OSError:
-    """Return `error` with both paths in it."""
-    error.filename, error.filename2 = filename_of(src), filename_of(dst)
-    return error

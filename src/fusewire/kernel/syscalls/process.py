@@ -20,6 +20,6 @@ __all__ = ["Process"]
 
 
 class Process(
-    Names, Attributes, Xattrs, Files, Data, Directories, Locking, Control, Identity, Lifetime, Memory, Signals
+    Names, Attributes, Xattrs, Files, Data, Directories, Locking, Control, Identity, Lifetime, Memory, Mounts, Signals
 ):
     """A process. Its methods are what `os` has, by the same names, and each is awaited."""

@@ -125,6 +125,7 @@ class Dentry:
     def _die(self) -> Dentry | None:
         """Let go of everything; return the parent, whose reference is the caller's to give back."""
         self.drop()
+        self.superblock.strays.pop(self, None)
         self.detach()
         return self.parent
 
@@ -165,6 +166,9 @@ class Dentry:
             self.parent.children = {}
         self.parent.children[self.name] = self
         self.hashed = True
+        self.superblock.strays.pop(self, None)
+        if self.parent.removed:
+            self.superblock.strays[self.parent] = None
 
     def drop(self) -> None:
         """Let nobody find it any more (d_drop). Idempotent."""
@@ -174,6 +178,8 @@ class Dentry:
         assert self.parent.children is not None
         del self.parent.children[self.name]
         self.hashed = False
+        if self.children:
+            self.superblock.strays[self] = None
 
     def expire(self) -> None:
         """Have the daemon asked when it is next met."""

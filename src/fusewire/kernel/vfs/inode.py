@@ -23,6 +23,7 @@ Source: fs/fuse/inode.c, fuse_change_attributes_common, fuse_evict_inode; fs/fus
 from __future__ import annotations
 
 import errno
+import os
 import stat
 from typing import TYPE_CHECKING, Final
 
@@ -189,17 +190,22 @@ class Inode:
         return f"<Inode {self.nodeid}>"
 
     @property
+    def shown(self) -> str:
+        """What to call it before people: a name that it has, or its nodeid."""
+        return f"nodeid {self.nodeid}" if self.alias is None else f'"{os.fsdecode(self.alias.name)}"'
+
+    @property
     def rwsem(self) -> Semaphore:
         """Held by whoever changes the file or, for a directory, the names in it (i_rwsem)."""
         if self._rwsem is None:
-            self._rwsem = Semaphore(f"inode semaphore for nodeid {self.nodeid}")
+            self._rwsem = Semaphore(f"inode semaphore for {self.shown}")
         return self._rwsem
 
     @property
     def dir_mutex(self) -> Semaphore:
         """Held around LOOKUP and READDIR, unless PARALLEL_DIROPS was negotiated."""
         if self._dir_mutex is None:
-            self._dir_mutex = Semaphore(f"directory mutex for nodeid {self.nodeid}")
+            self._dir_mutex = Semaphore(f"directory mutex for {self.shown}")
         return self._dir_mutex
 
     @property

@@ -66,6 +66,7 @@ class Superblock:
         self.detached = False  # nobody finds it any more
         self.ending = False
         self.root: Dentry  # set by who mounts it
+        self.strays: dict[Dentry, None] = {}  # a set: unhashed directories in which names are still known
 
     @property
     def root_inode(self) -> Inode:
@@ -91,6 +92,10 @@ class Superblock:
 
     def drop_caches(self) -> None:
         """Let every name and every inode go that nobody uses, as `echo 2 > /proc/sys/vm/drop_caches` does."""
+        for stray in list(self.strays):
+            stray.get()
+            stray.prune()
+            stray.put()
         self.root.prune()
 
     # Where it stands.
@@ -117,8 +122,9 @@ class Superblock:
 
     @property
     def busy(self) -> bool:
-        """Whether anybody uses it: a dentry is referred to by others than its children."""
-        return _users(self.root) > 1 or any(_users(dentry) for dentry in self.root.below())
+        """Whether anybody uses it: its dentries are referred to by more than their children, and the mount itself."""
+        known = [top for stray in (self.root, *self.strays) for top in (stray, *stray.below())]
+        return sum(dentry.count for dentry in known) > len(known)
 
     def detach(self) -> None:
         """Be found no more, with all that is mounted upon it, and end when nobody uses it any more (MNT_DETACH)."""
@@ -143,7 +149,7 @@ class Superblock:
         connection.abort()
         await connection.blocked_waitq.sleep(lambda: not connection.num_waiting, Sleep.UNINTERRUPTIBLE)
         self.active = False
-        self.root.prune()
+        self.drop_caches()
         self.root.put()
 
     # Inodes.
@@ -165,8 +171,3 @@ class Superblock:
             self.connection.forget(inode.nodeid, inode.nlookup)
         if inode.attr.nlink:
             self.connection.evict_ctr += 1
-
-
-def _users(dentry: Dentry) -> int:
-    """How many refer to `dentry` beside what is found below it; what is unhashed below it is in use, and counts."""
-    return dentry.count - len(dentry.children or ())

@@ -1,0 +1,77 @@
+"""One program on both kernels, and what was found in many."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+
+from differential import embedded
+from differential.compare import Difference, compare
+from differential.program import Program
+from differential.real import Machine
+from differential.shrink import shrink
+
+__all__ = ["Comparer", "Findings"]
+
+
+@dataclass(slots=True)
+class Findings:
+    """What one worker, or all of them, have found."""
+
+    programs: int = 0
+    requests: int = 0
+    differing: int = 0
+    fired: Counter[str] = field(default_factory=Counter)
+    kinds: Counter[tuple[object, ...]] = field(default_factory=Counter)
+    seconds: Counter[str] = field(default_factory=Counter)
+
+    def add(self, other: Findings) -> None:
+        self.programs += other.programs
+        self.requests += other.requests
+        self.differing += other.differing
+        self.fired.update(other.fired)
+        self.kinds.update(other.kinds)
+        self.seconds.update(other.seconds)
+
+
+class Comparer:
+    """Runs programs on both kernels. One process has one."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        self.findings = Findings()
+
+    def difference(self, program: Program) -> Difference | None:
+        """Run a program on both; return how they differ."""
+        begun = time.perf_counter()
+        real = self.machine.run(program)
+        between = time.perf_counter()
+        ours = embedded.run(program, self.machine.home)
+        self.findings.seconds["Linux"] += between - begun
+        self.findings.seconds["embedded"] += time.perf_counter() - between
+        self.findings.requests += real.count()
+        return compare(program, real, ours, self.findings.fired)
+
+    def check(self, program: Program) -> Difference | None:
+        """The same, counted; a difference of a new kind is shrunk."""
+        self.findings.programs += 1
+        found = self.difference(program)
+        if found is None:
+            return None
+        self.findings.differing += 1
+        self.findings.kinds[found.kind] += 1
+        if self.findings.kinds[found.kind] > 1:
+            return None
+        return self.shrunk(found)
+
+    def shrunk(self, found: Difference) -> Difference:
+        fired, self.findings.fired = self.findings.fired, Counter()  # what shrinking tries is not counted
+        smallest = shrink(found.program, lambda program: self.is_like(found, program))
+        again = self.difference(smallest)
+        self.findings.fired = fired
+        return again or found
+
+    def is_like(self, found: Difference, program: Program) -> bool:
+        other = self.difference(program)
+        return other is not None and other.kind == found.kind

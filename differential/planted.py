@@ -1,0 +1,215 @@
+"""Errors planted in the kernel's end: at least one for each row of the table of opcodes.
+
+Each is something that a kernel's end may well get wrong: a flag, a field, a request too many or too
+few, attributes that are trusted for too long. The comparison must find every one of them.
+
+Most change what is asked, on its way to the queues: `Connection.ask` and its kin are where every
+request comes by.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from differential.comparer import Comparer
+from differential.generate import generate
+from differential.real import Machine
+from fusewire.kernel.connection import Connection
+from fusewire.kernel.vfs.dentry import Dentry
+from fusewire.kernel.vfs.inode import Inode
+
+__all__ = ["PLANTED", "Planted", "finds", "planted"]
+
+Patch = Callable[[], contextlib.AbstractContextManager[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Planted:
+    """An error, and the opcode whose row of the table it is about."""
+
+    opcode: str
+    what: str
+    patch: Patch
+
+    def __str__(self) -> str:
+        return f"{self.opcode}: {self.what}"
+
+
+@contextlib.contextmanager
+def patched(owner: type, name: str, wrong: Callable[..., Any]) -> Iterator[None]:
+    """Put `wrong` in the place of a method for a while; it gets the right one first."""
+    right = getattr(owner, name)
+    setattr(owner, name, lambda *arguments, **more: wrong(right, *arguments, **more))
+    try:
+        yield
+    finally:
+        setattr(owner, name, right)
+
+
+def fields(opcode: str, **changes: Callable[[int], int]) -> Patch:
+    """The request's body has wrong fields."""
+
+    def change(name: str, body: Any) -> Any:
+        if name != opcode or body is None:
+            return body
+        return replace(body, **{field: wrong(getattr(body, field)) for field, wrong in changes.items()})
+
+    @contextlib.contextmanager
+    def patch() -> Iterator[None]:
+        def ask(right: Any, self: Connection, name: str, nodeid: int, body: Any = None, *rest: Any, **more: Any) -> Any:
+            return right(self, name, nodeid, change(name, body), *rest, **more)
+
+        with patched(Connection, "ask", ask), patched(Connection, "ask_background", ask):
+            yield
+
+    return patch
+
+
+def twice(opcode: str) -> Patch:
+    """The request is sent twice."""
+
+    @contextlib.contextmanager
+    def patch() -> Iterator[None]:
+        async def ask(right: Any, self: Connection, name: str, *rest: Any, **more: Any) -> Any:
+            if name == opcode:
+                await right(self, name, *rest, **more)
+            return await right(self, name, *rest, **more)
+
+        with patched(Connection, "ask", ask):
+            yield
+
+    return patch
+
+
+def never_again(opcode: str) -> Patch:
+    """After the first one it is not sent any more: the reply is remembered."""
+
+    @contextlib.contextmanager
+    def patch() -> Iterator[None]:
+        known: dict[int, Any] = {}
+
+        async def ask(right: Any, self: Connection, name: str, nodeid: int, *rest: Any, **more: Any) -> Any:
+            if name != opcode:
+                return await right(self, name, nodeid, *rest, **more)
+            if nodeid not in known:
+                known[nodeid] = await right(self, name, nodeid, *rest, **more)
+            return known[nodeid]
+
+        with patched(Connection, "ask", ask):
+            yield
+
+    return patch
+
+
+def names(opcode: str, wrong: Callable[[tuple[bytes, ...]], tuple[bytes, ...]]) -> Patch:
+    """The request's names are wrong."""
+
+    @contextlib.contextmanager
+    def patch() -> Iterator[None]:
+        def ask(
+            right: Any,
+            self: Connection,
+            name: str,
+            nodeid: int,
+            body: Any = None,
+            given: Any = (),
+            *rest: Any,
+            **more: Any,
+        ) -> Any:
+            if "names" in more:
+                given = more.pop("names")
+            return right(self, name, nodeid, body, wrong(tuple(given)) if name == opcode else given, *rest, **more)
+
+        with patched(Connection, "ask", ask):
+            yield
+
+    return patch
+
+
+def method(owner: type, name: str, wrong: Callable[..., Any]) -> Patch:
+    return lambda: patched(owner, name, wrong)
+
+
+def nothing(right: Any, *arguments: Any, **more: Any) -> None:
+    """In the place of a method: do nothing."""
+
+
+def bit(flag: int) -> Callable[[int], int]:
+    """Flip a flag."""
+    return lambda value: value ^ flag
+
+
+def more(amount: int) -> Callable[[int], int]:
+    return lambda value: value + amount
+
+
+def less_forgotten(right: Any, self: Connection, nodeid: int, nlookup: int) -> None:
+    right(self, nodeid, nlookup + 1)
+
+
+PLANTED: Final = (
+    Planted("LOOKUP", "asked twice of a name that is not known", twice("LOOKUP")),
+    Planted("LOOKUP", "a name that was removed stays known", method(Dentry, "expire", nothing)),
+    Planted("FORGET", "one lookup too many is given back", method(Connection, "forget", less_forgotten)),
+    Planted("FORGET", "never sent", method(Connection, "forget", nothing)),
+    Planted("GETATTR", "says that it has a handle", fields("GETATTR", getattr_flags=bit(1))),
+    Planted("GETATTR", "what changes in passing is not asked for again", method(Inode, "invalidate", nothing)),
+    Planted("GETATTR", "sent twice", twice("GETATTR")),
+    Planted("SETATTR", "a new size without its lock owner's flag", fields("SETATTR", valid=lambda it: it & ~512)),
+    Planted("READLINK", "sent once, and then remembered", never_again("READLINK")),
+    Planted("SYMLINK", "target and name are mixed up", names("SYMLINK", lambda both: both[::-1])),
+    Planted("MKNOD", "the umask is not told", fields("MKNOD", umask=lambda _: 0)),
+    Planted("MKDIR", "the type is in the mode", fields("MKDIR", mode=lambda it: it | 0o040000)),
+    Planted("UNLINK", "sent twice", twice("UNLINK")),
+    Planted("RMDIR", "sent twice", twice("RMDIR")),
+    Planted("RENAME", "old and new are mixed up", names("RENAME", lambda both: both[::-1])),
+    Planted("RENAME2", "the flags are lost", fields("RENAME2", flags=lambda _: 0)),
+    Planted("LINK", "of another node", fields("LINK", oldnodeid=more(1))),
+    Planted("OPEN", "O_CREAT is passed on", fields("OPEN", flags=lambda it: it | 0o100)),
+    Planted("READ", "one byte less than a page", fields("READ", size=more(-1))),
+    Planted("READ", "the flags of the file are not told", fields("READ", flags=lambda _: 0)),
+    Planted("WRITE", "KILL_SUIDGID is the wrong way round", fields("WRITE", write_flags=bit(4))),
+    Planted("STATFS", "sent twice", twice("STATFS")),
+    Planted("RELEASE", "the flags are not the file's", fields("RELEASE", flags=bit(0o2000))),
+    Planted("FSYNC", "data alone is everything", fields("FSYNC", fsync_flags=bit(1))),
+    Planted("SETXATTR", "CREATE and REPLACE are mixed up", fields("SETXATTR", flags=bit(3))),
+    Planted("GETXATTR", "asks for one byte more", fields("GETXATTR", size=more(1))),
+    Planted("LISTXATTR", "asks for one byte more", fields("LISTXATTR", size=more(1))),
+    Planted("REMOVEXATTR", "sent twice", twice("REMOVEXATTR")),
+    Planted("FLUSH", "sent twice", twice("FLUSH")),
+    Planted("OPENDIR", "other flags", fields("OPENDIR", flags=bit(0o2000000))),
+    Planted("READDIR", "goes on one too far", fields("READDIR", offset=more(1))),
+    Planted("READDIRPLUS", "a smaller buffer", fields("READDIRPLUS", size=lambda _: 4096)),
+    Planted("RELEASEDIR", "the flags are not the file's", fields("RELEASEDIR", flags=bit(0o2000))),
+    Planted("FSYNCDIR", "data alone is everything", fields("FSYNCDIR", fsync_flags=bit(1))),
+    Planted("ACCESS", "read and execute are mixed up", fields("ACCESS", mask=bit(5))),
+    Planted("CREATE", "the type is not in the mode", fields("CREATE", mode=lambda it: it & 0o7777)),
+    Planted("TMPFILE", "the umask is not told", fields("TMPFILE", umask=more(1))),
+    Planted("IOCTL", "says too little room", fields("IOCTL", out_size=lambda it: it // 2)),
+    Planted("POLL", "other events", fields("POLL", events=bit(2))),
+    Planted("FALLOCATE", "the mode is lost", fields("FALLOCATE", mode=lambda _: 0)),
+    Planted("LSEEK", "data and holes are mixed up", fields("LSEEK", whence=bit(7))),
+    Planted("COPY_FILE_RANGE_64", "one byte less", fields("COPY_FILE_RANGE_64", len=more(-1))),
+)
+
+
+@contextlib.contextmanager
+def planted(error: Planted) -> Iterator[None]:
+    """Have the error in the kernel's end within the `with`."""
+    with error.patch():
+        yield
+
+
+def finds(machine: Machine, error: Planted, seeds: Iterable[int]) -> int | None:
+    """Return the first seed whose program agrees without the error, and differs with it; None if there is none."""
+    comparer = Comparer(machine)
+    for seed in seeds:
+        program = generate(seed)
+        with planted(error):
+            wrong = comparer.difference(program)
+        if wrong is not None and comparer.difference(program) is None:
+            return seed
+    return None

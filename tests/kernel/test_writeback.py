@@ -1,0 +1,235 @@
+"""Writing back: what is written stays in the cache until somebody needs the daemon to know."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+import pytest
+
+from file_daemon import PAGE, PLAIN, WRITEBACK, FileDaemon, errno_of
+from fusewire.kernel.operations.writeback import no_writes, sync_inodes, sync_writes, write_inode
+from fusewire.kernel.waitq import WaitQueue
+from fusewire.wire import SetattrValid, WriteFlags
+
+TIMES = SetattrValid.FATTR_MTIME | SetattrValid.FATTR_CTIME | SetattrValid.FATTR_FH
+
+
+def written(content: bytes = b"", data: bytes = b"new", offset: int = 0, **options: int) -> tuple[FileDaemon, int]:
+    """A file into whose cache something was written."""
+    file = FileDaemon(content, flags=WRITEBACK, **options)
+    fd = file.open()
+    assert file.run(file.process.pwrite(fd, data, offset)) == len(data)
+    return file, fd
+
+
+# What is sent, and when.
+
+
+def test_a_write_sends_nothing_until_the_file_is_closed() -> None:
+    file, fd = written(data=b"a" * PAGE)
+    assert not file.names("WRITE", "SETATTR", "FLUSH")
+    file.run(file.process.close(fd))
+    assert file.names("WRITE", "SETATTR", "FLUSH", "RELEASE") == ["WRITE", "SETATTR", "FLUSH", "RELEASE"]
+    assert bytes(file.content) == b"a" * PAGE
+
+
+def test_a_write_of_pages_bears_nobodys_name_and_the_flag_cache() -> None:
+    file, fd = written()
+    file.run(file.process.fsync(fd))
+    (write,) = (request for request in file.requests if request.operation.name == "WRITE")
+    assert (write.header.uid, write.header.gid, write.header.pid) == (0, 0, 0)
+    assert write.body.write_flags == WriteFlags.FUSE_WRITE_CACHE
+    assert write.body.fh == 7
+
+
+def test_neighbouring_pages_go_out_in_one_write_and_others_in_another() -> None:
+    file, fd = written(data=b"a" * 3 * PAGE)
+    file.run(file.process.pwrite(fd, b"b" * PAGE, 8 * PAGE))
+    file.run(file.process.fsync(fd))
+    assert file.writes() == [(0, 3 * PAGE), (8 * PAGE, PAGE)]
+
+
+def test_no_write_is_longer_than_the_daemon_takes() -> None:
+    file, fd = written(data=b"a" * 5 * PAGE, max_write=2 * PAGE)
+    file.run(file.process.fsync(fd))
+    assert file.writes() == [(0, 2 * PAGE), (2 * PAGE, 2 * PAGE), (4 * PAGE, PAGE)]
+
+
+def test_no_write_goes_beyond_the_end_of_the_file() -> None:
+    file, fd = written(data=b"abc", offset=PAGE)
+    file.run(file.process.fsync(fd))
+    assert file.writes() == [(PAGE, 3)]
+    assert len(file.content) == PAGE + 3
+
+
+def test_a_part_of_a_page_is_put_into_what_the_daemon_has() -> None:
+    file, fd = written(b"0123456789", b"ab", 3)
+    assert file.reads() == [(0, PAGE)]
+    file.run(file.process.fsync(fd))
+    assert bytes(file.content) == b"012ab56789"
+
+
+def test_a_whole_page_and_one_beyond_the_end_are_not_read_first() -> None:
+    file, fd = written(b"x" * 10, b"y" * PAGE)
+    file.run(file.process.pwrite(fd, b"z", 5 * PAGE))
+    assert not file.reads()
+
+
+def test_a_write_that_cannot_read_its_page_fails_and_one_that_got_further_is_short() -> None:
+    file = FileDaemon(b"x" * 3 * PAGE, flags=WRITEBACK)
+    fd = file.open()
+    file.fail["READ"] = errno.EPERM
+    with pytest.raises(PermissionError):
+        file.run(file.process.pwrite(fd, b"abc", 0))
+    assert file.run(file.process.pwrite(fd, b"a" * (PAGE + 1), 0)) == PAGE
+
+
+def test_what_is_read_is_what_was_written_though_the_daemon_does_not_know() -> None:
+    file, fd = written(b"0123456789", b"ab", 3)
+    assert file.run(file.process.pread(fd, 20, 0)) == b"012ab56789"
+    assert bytes(file.content) == b"0123456789"
+
+
+def test_times_are_told_once_and_again_only_when_time_has_passed() -> None:
+    file, fd = written()
+    file.run(file.process.fsync(fd))
+    file.run(file.process.pwrite(fd, b"b", 1))
+    file.run(file.process.fsync(fd))
+    assert [body.valid for body in file.bodies("SETATTR")] == [TIMES]
+    file.clock.advance(2)
+    file.run(file.process.pwrite(fd, b"c", 2))
+    file.run(file.process.fsync(fd))
+    first, second = file.bodies("SETATTR")
+    assert second.mtime == first.mtime + 2 == second.ctime
+
+
+def test_chmod_waits_until_the_daemon_has_all() -> None:
+    file, fd = written()
+    file.run(file.process.fchmod(fd, 0o600))
+    assert file.names("WRITE", "SETATTR") == ["WRITE", "SETATTR", "SETATTR"]
+
+
+def test_truncation_drops_what_lies_beyond_without_writing_it() -> None:
+    file, fd = written(data=b"a" * 4 * PAGE)
+    file.run(file.process.ftruncate(fd, PAGE + 10))
+    file.run(file.process.fsync(fd))
+    assert file.writes() == [(0, PAGE + 10)]
+
+
+def test_the_flusher_writes_what_is_old() -> None:
+    file, _ = written()
+    file.run(file.superblock.write_back())
+    assert not file.writes()
+    file.clock.advance(31)
+    file.run(file.superblock.write_back())
+    assert file.names("WRITE", "SETATTR") == ["WRITE", "SETATTR"]
+
+
+def test_the_flusher_leaves_a_daemon_alone_that_has_enough_to_do() -> None:
+    file, _ = written()
+    file.superblock.control["congestion_threshold"].write(b"0")
+    file.run(file.superblock.write_back(older_than=0))
+    assert not file.writes()
+    file.run(sync_inodes(file.superblock))
+    assert file.writes()
+
+
+# While a WRITE is under way.
+
+
+def test_a_page_under_way_can_be_read_but_a_writer_waits() -> None:
+    file, fd = written(data=b"a" * PAGE)
+    file.hold.add("WRITE")
+    closing = file.start(file.process.fsync(fd))
+    assert file.run(file.process.pread(fd, 3, 0)) == b"aaa"
+    writer = file.start(file.process.pwrite(fd, b"b", 0))
+    assert not closing.finished
+    assert not writer.finished
+    file.release("WRITE")
+    assert closing.finished
+    assert writer.finished
+    assert file.content[0] == ord("a")
+
+
+def test_who_forbids_writes_waits_for_those_in_flight() -> None:
+    file, fd = written(data=b"a" * 4 * PAGE)
+    file.hold.add("WRITE")
+    fsync = file.start(file.process.fsync(fd))
+    forbidding = file.start(sync_writes(file.inode))
+    assert not forbidding.finished
+    file.release("WRITE")
+    assert fsync.finished
+    assert forbidding.finished
+
+
+def test_what_is_held_back_is_sent_afterwards_as_far_as_the_file_then_reaches() -> None:
+    file, _ = written(data=b"a" * 4 * PAGE)
+    gate, opened = WaitQueue("gate"), [False]
+
+    async def shorten() -> None:
+        async with no_writes(file.inode):
+            await gate.sleep(until=lambda: opened[0])
+            file.inode.attr.size = PAGE + 1
+
+    shortening = file.start(shorten())
+    writing = file.start(write_inode(file.inode))
+    assert not file.writes()
+    opened[0] = True
+    file.runner.do(gate.wake)
+    assert shortening.finished
+    assert writing.finished
+    assert file.writes() == [(0, PAGE + 1)]
+
+
+# Errors.
+
+
+def test_an_error_is_told_once_to_each_who_has_the_file_open_by_fsync() -> None:
+    file, fd = written()
+    other = file.open(os.O_RDONLY)
+    file.fail["WRITE"] = errno.EDQUOT
+    for each in (fd, other):
+        with pytest.raises(OSError, match=os.strerror(errno.EDQUOT)):
+            file.run(file.process.fsync(each))
+        file.run(file.process.fsync(each))
+
+
+def test_who_opens_the_file_after_the_error_was_told_does_not_hear_of_it() -> None:
+    file, fd = written()
+    file.fail["WRITE"] = errno.ENOSPC
+    task = file.start(file.process.fsync(fd))
+    assert errno_of(task) == errno.ENOSPC
+    file.run(file.process.fsync(file.open()))
+
+
+def test_close_says_no_more_than_that_it_failed() -> None:
+    file, fd = written()
+    file.fail["WRITE"] = errno.EDQUOT
+    assert errno_of(file.start(file.process.close(fd))) == errno.EIO
+    late = file.open()
+    assert errno_of(file.start(file.process.fsync(late))) == errno.EDQUOT
+
+
+def test_on_a_connection_that_is_gone_nobody_waits_for_a_write() -> None:
+    file, fd = written()
+    file.hold.add("WRITE")
+    fsync = file.start(file.process.fsync(fd))
+    file.superblock.control["abort"].write(b"1")
+    file.runner.run()
+    assert errno_of(fsync) == errno.ECONNABORTED
+    assert not any(page.writeback or page.locked for page in file.inode.pages.pages.values())  # type: ignore[union-attr]
+
+
+# Without WRITEBACK_CACHE.
+
+
+def test_a_mapping_writes_back_on_a_write_through_mount_too() -> None:
+    file = FileDaemon(b"x" * 3 * PAGE, flags=PLAIN)
+    fd = file.open()
+    mapping = file.map(3 * PAGE, fd)
+    mapping[5] = 1
+    assert not file.writes()
+    file.run(file.process.fsync(fd))
+    assert file.writes() == [(0, PAGE)]
+    assert not file.bodies("SETATTR")
