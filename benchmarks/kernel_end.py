@@ -121,6 +121,7 @@ def bytes_of_an_inode(count: int) -> float:
     """Bytes of the kernel's end for each of `count` open files; the daemon keeps nothing of a file here."""
     with fusewire.Kernel(Root(), entry_timeout=1e9, attr_timeout=1e9, requests=0) as kernel:
         process = kernel.process()
+        process.awaitable.open_max = count + 10
         process.open("/0", os.O_RDONLY)
         gc.collect()
         tracemalloc.start()

@@ -16,6 +16,7 @@ from differential.transcript import Transcript
 __all__ = ["Difference", "compare"]
 
 WIDTH = 96  # columns of each side
+LONG = 300  # characters of a result that are shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,7 @@ class Difference:
         return "\n".join(lines)
 
     def shown(self, number: int) -> list[str]:
-        rows = [(str(self.real.results[number]), str(self.embedded.results[number]))]
+        rows = [shortened(repr(self.real.results[number]), repr(self.embedded.results[number]))]
         rows += [(str(a or ""), str(b or "")) for a, b in self.pairs(number)]
         lines = [f"      {'Linux':{WIDTH}} | embedded"]
         for left, right in rows:
@@ -69,6 +70,16 @@ class Difference:
             folded = zip_longest(textwrap.wrap(left, WIDTH), textwrap.wrap(right, WIDTH), fillvalue="")
             lines += [f"      {a:{WIDTH}} {mark} {b}" for a, b in folded]
         return lines
+
+
+def shortened(left: str, right: str) -> tuple[str, str]:
+    """Cut two long texts to where they begin to differ."""
+    if max(len(left), len(right)) <= LONG:
+        return left, right
+    same = next((at for at, pair in enumerate(zip(left, right, strict=False)) if pair[0] != pair[1]), len(left))
+    start = max(0, same - LONG // 2)
+    cut = [text[:20] + f"...[{start}:]" * (start > 20) + text[max(20, start) :][:LONG] for text in (left, right)]
+    return f"{cut[0]} ({len(left)} in all)", f"{cut[1]} ({len(right)} in all)"
 
 
 def compare(program: Program, real: Transcript, embedded: Transcript, fired: Counter[str]) -> Difference | None:

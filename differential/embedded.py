@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import select
 from collections.abc import Coroutine
 from typing import Any, Final
 
@@ -18,9 +19,10 @@ from differential.native import PAGE
 from differential.program import ROLES, Program, Step
 from differential.real import source
 from differential.recorder import RecordedSession
-from differential.subjects import SUBJECTS, Subject
+from differential.subjects import SUBJECTS, Subject, begin
 from differential.transcript import Transcript, transcribe
 from fusewire.embedded.ends import Ends, Plan
+from fusewire.kernel.clock import StandingClock
 from fusewire.kernel.profile import LINUX
 from fusewire.kernel.runners.fixed_order import Deadlock
 from fusewire.kernel.syscalls.memory import Mapping
@@ -65,10 +67,11 @@ def perform_all(program: Program, ends: Ends, session: RecordedSession) -> Trans
     for each in processes.values():
         begin_at_root(ends, each)
     session.messages.clear()
+    begin(session.filesystem)
     results = []
     ticks = SUBJECTS[program.subject].ticks
     for step in program.steps:
-        if ticks:
+        if ticks and isinstance(ends.system.clock, StandingClock):
             ends.system.clock.advance(TICK)
         results.append(performed(actors[step.role], step))
         session.marks.append(len(session.messages))
@@ -149,7 +152,18 @@ class Foreign:
                 raise OSError(errno.EFAULT, os.strerror(errno.EFAULT)) from error
             raise
 
-    # --- locks
+    # --- locks, ioctl, poll
+
+    def ioctl(self, fd: int, request: int, data: bytes) -> tuple[int, bytes]:
+        buffer = bytearray(data)
+        result: int = self.call(self.process.ioctl(fd, request, buffer))
+        return result, bytes(buffer)
+
+    def poll(self, fd: int, events: int) -> int:
+        found = self.call(self.process.poll([(fd, events)], 0))
+        if found and found[0][1] & select.POLLNVAL:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        return found[0][1] if found else 0
 
     def getlk(self, fd: int, kind: int, start: int, length: int) -> tuple[int, int, int]:
         held = self.call(self.process.getlk(fd, kind, start, length))

@@ -5,6 +5,9 @@ refusals. So the generator remembers roughly what its steps have made: names, th
 slots. It believes that all succeed, which is often wrong; that does no harm, for an error is as good
 a result as another. Most steps then do something likely to work, some do not.
 
+Every other program is made of some of the calls only, and many of few names, for then they meet more
+often.
+
 What it leaves out: whatever may block (there is no other process then to end the wait), and what
 Linux's answer to depends on the machine.
 """
@@ -30,14 +33,34 @@ SLOTS: Final = 5
 MAPS: Final = 2
 DEEPEST: Final = 3
 PAGE: Final = 4096
-MODES: Final = (0o644, 0o600, 0o666, 0o755, 0o700, 0o777, 0o444, 0o000, 0o4755, 0o2755, 0o1777, 0o2644, 0o640)
-ACCESS: Final = (os.O_RDONLY, os.O_WRONLY, os.O_RDWR, os.O_RDWR)
+MODES: Final = (
+    0o777,
+    0o777,
+    0o666,
+    0o666,
+    0o755,
+    0o644,
+    0o644,
+    0o600,
+    0o666,
+    0o755,
+    0o700,
+    0o777,
+    0o444,
+    0o000,
+    0o4755,
+    0o2755,
+    0o1777,
+    0o2644,
+    0o640,
+)
+ACCESS: Final = (os.O_RDONLY, os.O_WRONLY, *(os.O_RDWR,) * 5)
 SOMETIMES: Final = (  # a flag of open, and how often it is set
     (os.O_CREAT, 0.4),
     (os.O_TRUNC, 0.12),
-    (os.O_EXCL, 0.08),
+    (os.O_EXCL, 0.05),
     (os.O_APPEND, 0.12),
-    (os.O_DIRECTORY, 0.04),
+    (os.O_DIRECTORY, 0.03),
     (os.O_NOFOLLOW, 0.05),
     (os.O_DIRECT, 0.04),
     (os.O_SYNC, 0.03),
@@ -49,9 +72,20 @@ SOMETIMES: Final = (  # a flag of open, and how often it is set
 )
 SIZES: Final = (0, 1, 5, 100, 4095, 4096, 4097, 8192, 10000, 20000, 70000)
 OFFSETS: Final = (0, 0, 0, 1, 10, 4095, 4096, 5000, 8192, 12288, 65536, 100000)
-XATTRS: Final = ("user.a", "user.b", "trusted.t", "security.s", "system.unknown", "user.", "nonsense")
+XATTRS: Final = (
+    "user.a",
+    "user.a",
+    "user.a",
+    "user.b",
+    "user.b",
+    "trusted.t",
+    "security.s",
+    "system.unknown",
+    "user.",
+    "nonsense",
+)
 FALLOCATE: Final = (0, 0, 1, 1, 3, 3, 16, 17, 2, 8, 32)
-PLACES: Final = (0, 10, 4096, 8000, 12288)  # in mapped memory
+PLACES: Final = (0, 0, 10, 10, 1000, 4000, 4096, 8000, 12288)  # in mapped memory
 GETFLAGS: Final = 0x80086601  # FS_IOC_GETFLAGS
 FIONREAD: Final = 0x541B
 
@@ -69,14 +103,16 @@ class Generator:
         self.random = random
         self.special = special
         self.role = 0
+        self.names = NAMES[: random.choice((2, 3, len(NAMES)))]
         self.directories: dict[str, None] = {"": None}  # paths from the root, without a slash before or behind
         self.files: dict[str, None] = {}
         self.links: dict[str, None] = {}
         self.fifos: dict[str, None] = {}
-        self.roles = self.random.choices(((0,), (0, 1), (0, 1, 2), (1, 2)), (4, 3, 2, 1))[0]
+        self.roles = self.random.choices(((0,), (0, 1), (0, 1, 2), (1, 2)), (5, 3, 2, 1))[0]
         self.cwd = dict.fromkeys(range(len(ROLES)), "")
         self.open: dict[int, set[int]] = {role: set() for role in range(len(ROLES))}
         self.open_directories: dict[int, set[int]] = {role: set() for role in range(len(ROLES))}
+        self.full: dict[int, set[int]] = {role: set() for role in range(len(ROLES))}  # slots of files with content
         self.mapped: dict[int, set[int]] = {role: set() for role in range(len(ROLES))}
 
     def chance(self, probability: float) -> bool:
@@ -87,7 +123,7 @@ class Generator:
     def spelled(self, path: str) -> str:
         """Write a path from the root as the process at work may write it."""
         cwd = self.cwd[self.role]
-        if self.chance(0.25):
+        if self.chance(0.6 if cwd else 0.25):  # for it may not be there
             text = "/" + path
         elif cwd and path.startswith(cwd + "/"):
             text = path[len(cwd) + 1 :]
@@ -102,8 +138,8 @@ class Generator:
     def old(self, *kinds: dict[str, None]) -> str:
         """Return the path of something that is there, of one of these kinds."""
         paths = [path for kind in kinds for path in kind]
-        if not paths or self.chance(0.05):
-            return self.odd() if self.chance(0.3) else self.spelled(self.new_path())
+        if not paths or self.chance(0.04):
+            return self.odd() if self.chance(0.25) else self.spelled(self.new_path())
         return self.spelled(self.random.choice(paths))
 
     def odd(self) -> str:
@@ -114,20 +150,34 @@ class Generator:
     def new_path(self) -> str:
         """Return a path from the root, of which at least the last name may be new."""
         shallow = [path for path in self.directories if path.count("/") < DEEPEST - 1]
-        parent = self.random.choice(shallow)
-        name = self.random.choice(NAMES)
-        return f"{parent}/{name}" if parent else name
+        for _ in range(1 if self.chance(0.15) else 5):
+            parent = self.random.choice(shallow)
+            name = self.random.choice(self.names)
+            path = f"{parent}/{name}" if parent else name
+            if not self.knows(path):
+                break
+        return path
 
     def anything(self) -> str:
         return self.old(self.files, self.files, self.directories, self.links, self.fifos)
 
     def new(self, kind: dict[str, None]) -> str:
         path = self.new_path()
-        kind[path] = None
+        if not self.knows(path):  # else it is refused
+            kind[path] = None
         return self.spelled(path)
 
+    def knows(self, path: str) -> bool:
+        return any(path in kind for kind in (self.directories, self.files, self.links))
+
+    def kinds(self) -> tuple[dict[str, None], ...]:
+        return self.directories, self.files, self.links, self.fifos
+
+    def below_root(self) -> dict[str, None]:
+        return {path: None for path in self.directories if path}
+
     def forget(self, path: str) -> None:
-        for kind in (self.directories, self.files, self.links, self.fifos):
+        for kind in self.kinds():
             for known in [one for one in kind if one == path or one.startswith(f"{path}/")]:
                 if known:
                     del kind[known]
@@ -142,6 +192,16 @@ class Generator:
 
     def file(self) -> int:
         return self.slot(self.open[self.role])
+
+    def filled_file(self) -> int:
+        """Return the slot of a file that should have content; at times of any."""
+        full = self.full[self.role] & self.open[self.role]
+        return self.slot(full) if full and self.chance(0.8) else self.file()
+
+    def file_to_fill(self) -> int:
+        slot = self.file()
+        self.full[self.role].add(slot)
+        return slot
 
     def slot(self, filled: set[int]) -> int:
         """Return a slot that should be filled.
@@ -200,18 +260,21 @@ def unlink(it: Generator) -> tuple[Argument, ...]:
 
 
 def rmdir(it: Generator) -> tuple[Argument, ...]:
-    path = it.old(it.directories, it.files if it.chance(0.1) else {})
+    path = it.old(it.below_root(), it.files if it.chance(0.1) else {})
+    plain = it.plain(path)
+    if not any(known.startswith(f"{plain}/") for kind in it.kinds() for known in kind):
+        it.forget(plain)
     return (path,)
 
 
 def rename_paths(it: Generator) -> tuple[str, str]:
-    kind = it.random.choice((it.files, it.files, it.directories, it.links))
+    """Mostly of a file, to where nothing is or another file."""
+    kind = it.random.choice([kind for kind in (it.files, it.files, it.links, it.below_root()) if kind] or [it.files])
     old = it.old(kind)
-    source = it.plain(old)
-    new = it.old(it.files, it.directories, it.links) if it.chance(0.3) else it.new(kind)
-    if source and source not in it.directories:
-        it.forget(source)
-    return old, new
+    if it.chance(0.3):
+        return old, it.old(it.files, it.links, it.below_root() if it.chance(0.3) else {})
+    it.forget(it.plain(old))
+    return old, it.new(it.directories if kind not in (it.files, it.links) else kind)
 
 
 def rename(it: Generator) -> tuple[Argument, ...]:
@@ -223,7 +286,7 @@ def renameat2(it: Generator) -> tuple[Argument, ...]:
 
 
 def link(it: Generator) -> tuple[Argument, ...]:
-    return it.old(it.files, it.links, it.fifos), it.new(it.files), int(it.chance(0.3))
+    return it.old(it.files, it.links), it.new(it.files), int(it.chance(0.3))
 
 
 def symlink(it: Generator) -> tuple[Argument, ...]:
@@ -236,7 +299,7 @@ def symlink(it: Generator) -> tuple[Argument, ...]:
 
 
 def readlink(it: Generator) -> tuple[Argument, ...]:
-    return (it.old(it.links, it.links, it.links, it.files),)
+    return (it.old(it.links, it.files if it.chance(0.1) else {}),)
 
 
 def chdir(it: Generator) -> tuple[Argument, ...]:
@@ -295,7 +358,7 @@ def truncate(it: Generator) -> tuple[Argument, ...]:
 
 
 def ftruncate(it: Generator) -> tuple[Argument, ...]:
-    return it.file(), it.size()
+    return it.file_to_fill(), it.random.choice((*SIZES, 4096, 8192, 20000))
 
 
 def access(it: Generator) -> tuple[Argument, ...]:
@@ -320,16 +383,20 @@ def open_(it: Generator) -> tuple[Argument, ...]:
     slot, flags = it.random.randrange(SLOTS), it.random.choice(ACCESS)
     for flag, often in SOMETIMES:
         flags |= flag if it.chance(often) else 0
-    it.open[it.role].add(slot)
     it.open_directories[it.role].discard(slot)
     match it.random.random():
-        case small if small < 0.03:
-            return slot, it.old(it.directories), os.O_TMPFILE | os.O_RDWR, it.mode()
-        case small if small < 0.09:
+        case small if small < 0.06:
+            it.open[it.role].discard(slot)
             return opendir(it)
-        case small if small < 0.35 or not it.files:
+        case small if small < 0.09:
+            it.open[it.role].add(slot)
+            return slot, it.old(it.directories), os.O_TMPFILE | os.O_RDWR, it.mode()
+        case small if small < 0.4 or not it.files:
+            it.open[it.role].add(slot)
             return slot, it.new(it.files), flags | os.O_CREAT, it.mode() if it.chance(0.2) else 0o666
-    kinds = it.files, it.files, it.files, it.links, it.directories if it.chance(0.1) else {}
+    if not flags & (os.O_PATH | os.O_DIRECTORY):
+        it.open[it.role].add(slot)
+    kinds = it.files, it.links if it.chance(0.3) else {}, it.directories if it.chance(0.1) else {}
     return slot, it.old(*kinds), flags & ~os.O_EXCL, it.mode()
 
 
@@ -362,23 +429,23 @@ def getdents(it: Generator) -> tuple[Argument, ...]:
 
 
 def read(it: Generator) -> tuple[Argument, ...]:
-    return it.file(), it.size()
+    return it.filled_file(), it.size()
 
 
 def write(it: Generator) -> tuple[Argument, ...]:
-    return it.file(), it.data()
+    return it.file_to_fill(), it.data()
 
 
 def pread(it: Generator) -> tuple[Argument, ...]:
-    return it.file(), it.size(), it.offset()
+    return it.filled_file(), it.size(), it.offset()
 
 
 def pwrite(it: Generator) -> tuple[Argument, ...]:
-    return it.file(), it.data(), it.offset()
+    return it.file_to_fill(), it.data(), it.offset()
 
 
 def lseek(it: Generator) -> tuple[Argument, ...]:
-    return it.file(), it.random.choice((*OFFSETS, -1, -100)), it.random.randrange(6)
+    return it.filled_file(), it.random.choice((*OFFSETS, -1, -100)), it.random.randrange(6)
 
 
 def fallocate(it: Generator) -> tuple[Argument, ...]:
@@ -387,14 +454,14 @@ def fallocate(it: Generator) -> tuple[Argument, ...]:
 
 def copy_file_range(it: Generator) -> tuple[Argument, ...]:
     offsets = it.offset() if it.chance(0.5) else None, it.offset() if it.chance(0.5) else None
-    return it.file(), it.file(), it.size(), *offsets
+    return it.filled_file(), it.file(), it.size(), *offsets
 
 
 def mmap(it: Generator) -> tuple[Argument, ...]:
     slot = it.random.randrange(MAPS)
     it.mapped[it.role].add(slot)
     flags = it.random.choice((1, 1, 1, 2))  # MAP_SHARED, MAP_PRIVATE
-    return slot, it.file(), it.random.choice((4096, 8192, 100, 20480)), flags, it.random.choice((1, 3, 3)), 0
+    return slot, it.filled_file(), it.random.choice((4096, 8192, 100, 20480)), flags, it.random.choice((1, 3, 3)), 0
 
 
 def peek(it: Generator) -> tuple[Argument, ...]:
@@ -497,7 +564,8 @@ def generate(
     if subject is not None:
         chosen = SUBJECTS[subject]
     it = Generator(random, chosen.special)
-    makers = {name: maker for name, maker in MAKERS.items() if calls is None or name in calls}
+    wanted = calls or (some_calls(random) if it.chance(0.5) else MAKERS)
+    makers = {name: maker for name, maker in MAKERS.items() if name in wanted}
     weights = [often for often, _ in makers.values()]
     steps = [Step(0, "chmod", ("/", 0o777))] if it.chance(0.8) else []
     steps += [Step(role, "umask", (0,)) for role in it.roles if it.chance(0.5)]
@@ -509,6 +577,11 @@ def generate(
         except NothingThere:
             continue
     return Program(chosen.name, (*steps, *ending(steps)), seed)
+
+
+def some_calls(random: Random) -> set[str]:
+    """Return a part of the calls: a program of few sorts of calls gets deeper into each (swarm testing)."""
+    return {"open", "mkdir", *random.sample(sorted(MAKERS), random.randrange(6, 20))}
 
 
 def ending(steps: list[Step]) -> list[Step]:

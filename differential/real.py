@@ -37,7 +37,7 @@ from differential.calls import Actor, Result, perform
 from differential.native import Native, libc
 from differential.program import ROLES, Program, Role, Step
 from differential.recorder import RecordedSession
-from differential.subjects import SUBJECTS, Subject
+from differential.subjects import SUBJECTS, Subject, begin
 from differential.transcript import Transcript, transcribe
 from fusewire.daemon.session import Buffers, Call
 from fusewire.mounting import close_device, syscalls
@@ -233,6 +233,7 @@ def perform_all(program: Program, served: Served) -> Transcript:
         for role in program.roles:
             callers[role] = Caller(role, program.steps, served)
         session.messages.clear()
+        begin(session.filesystem)
         for number, step in enumerate(program.steps):
             if served.subject.ticks:
                 await_tick()

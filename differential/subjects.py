@@ -14,7 +14,7 @@ import os
 import stat as modes
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from fusewire.daemon.filesystem import Filesystem
 from fusewire.daemon.node_filesystem import NodeFilesystem
@@ -26,7 +26,9 @@ from fusewire.errors import os_error
 from fusewire.filesystems import LocalDirectory, Memory
 from fusewire.wire import InitFlags
 
-__all__ = ["SUBJECTS", "Subject"]
+__all__ = ["SUBJECTS", "Subject", "begin"]
+
+Made = TypeVar("Made", bound=Node)
 
 FOREVER: Final = Timeouts(math.inf, math.inf, math.inf)
 NEVER: Final = Timeouts(0, 0, 0)
@@ -85,8 +87,6 @@ class Streams(Memory):
 class NoOpen(Memory):
     """Files are not opened, nor created in one go."""
 
-    create = Filesystem.create
-
     def open(self, request: Request, nodeid: int, flags: int) -> OpenFile:
         raise os_error(errno.ENOSYS)
 
@@ -94,18 +94,16 @@ class NoOpen(Memory):
 class Plain(Memory):
     """It has what a filesystem of 2005 had: no create, no plus, no xattrs, nothing that is not POSIX."""
 
-    create = Filesystem.create
-    tmpfile = Filesystem.tmpfile
-    readdirplus = Filesystem.readdirplus
-    statx = Filesystem.statx
-    lseek = Filesystem.lseek
-    fallocate = Filesystem.fallocate
-    copy_file_range = Filesystem.copy_file_range
-    getxattr = Filesystem.getxattr
-    setxattr = Filesystem.setxattr
-    listxattr = Filesystem.listxattr
-    removexattr = Filesystem.removexattr
     init_flags = 0
+
+
+ABSENT: Final[Mapping[type[Filesystem], str]] = {
+    NoOpen: "create",
+    Plain: "create tmpfile readdirplus statx lseek fallocate copy_file_range getxattr setxattr listxattr removexattr",
+}
+for _class, _methods in ABSENT.items():
+    for _method in _methods.split():
+        setattr(_class, _method, getattr(Filesystem, _method))
 
 
 class Unchecked(Memory):
@@ -172,6 +170,10 @@ class Faulty(Memory):
 
     def __init__(self) -> None:
         super().__init__()
+        self.begin()
+
+    def begin(self) -> None:
+        """Count from here on."""
         self.counts = dict.fromkeys(FAULTS, 0)
 
     def count(self, method: str) -> None:
@@ -200,6 +202,9 @@ class Missing(Memory):
 
     def __init__(self) -> None:
         super().__init__()
+        self.begin()
+
+    def begin(self) -> None:
         self.lookups = 0
 
     def lookup(self, request: Request, parent: int, name: str) -> Entry:
@@ -244,20 +249,21 @@ class Folder(Directory):
     def list(self) -> dict[str, Node]:
         return dict(self.names)
 
-    def create(self, name: str, mode: int) -> File:
+    def create(self, name: str, mode: int) -> Sheet:
         return self.new(name, Sheet(mode))
 
-    def mkdir(self, name: str, mode: int) -> Directory:
+    def mkdir(self, name: str, mode: int) -> Folder:
         return self.new(name, Folder(mode))
 
     def symlink(self, name: str, target: str) -> Symlink:
         return self.new(name, Symlink(target))
 
     def mknod(self, name: str, mode: int, rdev: int) -> Node:
-        node = Sheet(modes.S_IMODE(mode)) if modes.S_ISREG(mode) else Special(mode, rdev)
-        return self.new(name, node)
+        if modes.S_ISREG(mode):
+            return self.create(name, modes.S_IMODE(mode))
+        return self.new(name, Special(mode, rdev))
 
-    def new(self, name: str, node: Any) -> Any:
+    def new(self, name: str, node: Made) -> Made:
         if name in self.names:
             raise os_error(errno.EEXIST)
         self.names[name] = node
@@ -323,3 +329,9 @@ SUBJECTS: Final = {
         Subject("one user's", lambda _: Memory(), FOREVER, allow_other=False),
     )
 }
+
+
+def begin(filesystem: Filesystem) -> None:
+    """Tell a filesystem that the program's first step comes now: what was asked before it does not count."""
+    if isinstance(filesystem, Faulty | Missing):
+        filesystem.begin()

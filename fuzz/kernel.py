@@ -46,6 +46,7 @@ from fusewire.wire import (
 NAMES: Final = ["a", "b", "c", "d", ".", "..", "no\udcffutf8", "n" * 300]
 EDGES: Final = [0, 1, 7, 100, 4095, 4096, 4097, 8192, 131072, 200_000, 2**31, 2**63 - 1]
 BUFFER: Final = 1 << 21  # bytes that the daemon reads at once
+ENDS: Final = (errno.ENODEV, errno.ECONNABORTED, errno.EINVAL)  # the last: INIT was answered with more than BUFFER
 Random = random.Random
 Coro = Coroutine[Any, Any, Any]
 
@@ -194,7 +195,7 @@ class Daemon:
             while True:
                 await self.answer(await self.device.read(BUFFER))
         except OSError as error:
-            if error.errno not in (errno.ENODEV, errno.ECONNABORTED, errno.EBADF, errno.EPERM):
+            if error.errno not in ENDS:
                 raise Unexpected(f"a read of the device says {error!r}") from error
 
     async def answer(self, message: bytes) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -46,7 +46,8 @@ T = TypeVar("T")
 
 PAGE = 4096
 ROOT, FILE = 1, 2
-SILENT = {"INIT", "FORGET", "BATCH_FORGET", "LOOKUP", "OPEN", "RELEASE", "FLUSH", "INTERRUPT"}  # not recorded
+SILENT = {"INIT", "FORGET", "BATCH_FORGET", "LOOKUP", "FLUSH", "INTERRUPT"}
+SILENT |= {"OPEN", "RELEASE", "OPENDIR", "RELEASEDIR"}  # not recorded
 USUAL = InitFlags.FUSE_ASYNC_READ | InitFlags.FUSE_BIG_WRITES | InitFlags.FUSE_MAX_PAGES
 
 
@@ -185,6 +186,15 @@ class FileDaemon:
         return len(data)
 
 
+def failure(call: Callable[..., object], *arguments: object) -> int:
+    """Return the errno that a call fails with; 0 if it does not."""
+    try:
+        call(*arguments)
+    except OSError as error:
+        return error.errno or -1
+    return 0
+
+
 def said(message: Message) -> tuple[Any, ...]:
     """Return a request as short as a test can say it."""
     name, body = message.operation.name, message.body
@@ -242,6 +252,7 @@ class Rig:
         return self.run(self.process.open(name, flags))
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        self.system.clock.advance(0.01)  # type: ignore[attr-defined]
         return self.runner.call(coroutine, self.process)
 
     def start(self, coroutine: Coroutine[Any, Any, Any]) -> Task:

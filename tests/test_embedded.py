@@ -1,4 +1,4 @@
-"""Both ends in one process: mounting, serving, and what a method may do."""
+"""A daemon as one bare task, beside which other tasks run: mounting, serving, and what a method may do."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from fusewire.daemon.filesystem import Filesystem
 from fusewire.daemon.request import Request, current_request
 from fusewire.daemon.session import Buffers, Session
 from fusewire.daemon.values import Entry
-from fusewire.embedded import daemon, mount, serve
+from fusewire.diagrams.explain import mounted
+from fusewire.embedded import daemon, serve
+from fusewire.kernel.connection import Connection
 from fusewire.kernel.profile import LINUX, PROFILES, SEED2005, Profile
-from fusewire.kernel.syscalls import fuse_lookup
 from fusewire.kernel.tasks import Task, close, run, step
 from fusewire.wire import Buffer, InHeader, encode_error
 from kernel_end import errno_of
@@ -34,32 +35,29 @@ class Recorder(Filesystem):
 
 
 @pytest.mark.parametrize("profile", PROFILES.values(), ids=PROFILES)
-def test_mount_returns_once_init_is_answered(profile: Profile) -> None:
+def test_both_ends_settle_on_the_same(profile: Profile) -> None:
     filesystem = Recorder()
-    session = Session(filesystem)
-    _, root = mount(session, profile)
+    process, device, session = mounted(filesystem, profile)
+    serving = Task("daemon", daemon(device, session))
+    run([serving])
+    connection = process.cwd.superblock.connection
     assert filesystem.said == ["init"]
-    assert root.connection.initialized
+    assert connection.initialized
     assert session.agreement is not None
-    assert root.connection.settings.max_write == session.agreement.max_write
+    assert connection.settings.max_write == session.agreement.max_write
+    close([serving])
 
 
-def test_a_filesystem_that_cannot_begin_is_not_mounted() -> None:
-    class Hopeless(Filesystem):
-        def init(self) -> None:
-            raise PermissionError(errno.EACCES, "no")
-
-    with pytest.raises(PermissionError):
-        mount(Session(Hopeless()))
-
-
-def test_a_session_that_refuses_the_kernels_end_is_not_mounted() -> None:
+def test_a_session_that_refuses_the_kernels_end_has_nothing_asked_of_it() -> None:
     class Refuses(Session):
         def receive(self, buffer: Buffer) -> Buffers:
             return (encode_error(InHeader.unpack_from(buffer).unique, errno.EPROTO),)
 
-    with pytest.raises(ConnectionRefusedError):
-        mount(Refuses(Filesystem()))
+    scene = mounted(Filesystem(), LINUX)
+    serving, looking = Task("daemon", daemon(scene.device, Refuses(Filesystem()))), Task("ls", scene.process.stat("/f"))
+    run([looking, serving])
+    assert isinstance(looking.result, ConnectionRefusedError)
+    close([serving])
 
 
 def test_a_reply_that_comes_too_late_does_not_end_the_daemon() -> None:
@@ -69,23 +67,27 @@ def test_a_reply_that_comes_too_late_does_not_end_the_daemon() -> None:
             await step("meanwhile the caller goes")
             raise FileNotFoundError(errno.ENOENT, "none")
 
-    session = Session(Dawdles())
-    device, root = mount(session, SEED2005)
-    looking, serving = Task("ls", fuse_lookup(root, "file")), Task("daemon", daemon(device, session))
+    process, device, session = mounted(Dawdles(), SEED2005)
+    looking, serving = Task("ls", process.stat("/file")), Task("daemon", daemon(device, session))
     callers = [looking]
     run([looking, serving], choose=lambda ready: ready[-1], watch=lambda task, event: None)
-    assert errno_of(looking) == errno.EINTR
-    assert serving.asleep_on is root.connection.waitq
+    assert isinstance(looking.result.__cause__, InterruptedError)  # type: ignore[attr-defined]
+    assert serving.asleep_on is connection_of(serving, device.connection).waitq
     close([serving])
+
+
+def connection_of(serving: Task, connection: Connection | None) -> Connection:
+    assert not serving.finished
+    assert connection is not None
+    return connection
 
 
 def test_the_daemon_ends_with_the_mount_and_its_filesystem_is_told() -> None:
     filesystem = Recorder()
-    session = Session(filesystem)
-    device, root = mount(session)
+    process, device, session = mounted(filesystem, LINUX)
     serving = [Task(name, serve(device, session)) for name in ("first", "second")]
     run(serving)
-    root.connection.abort()
+    process.cwd.superblock.connection.abort()
     assert run(serving) == {}
     assert [task.result for task in serving] == [None, None]
     assert filesystem.said == ["init", "destroy"]
@@ -93,11 +95,10 @@ def test_the_daemon_ends_with_the_mount_and_its_filesystem_is_told() -> None:
 
 def served(filesystem: Filesystem) -> Task:
     """Mount `filesystem`, look a name up, unmount; return the task that looked it up."""
-    session = Session(filesystem)
-    device, root = mount(session, LINUX)
-    looking, serving = Task("ls", fuse_lookup(root, "file")), Task("daemon", daemon(device, session))
+    process, device, session = mounted(filesystem, LINUX)
+    looking, serving = Task("ls", process.stat("/file")), Task("daemon", daemon(device, session))
     run([looking, serving])
-    root.connection.abort()
+    process.cwd.superblock.connection.abort()
     run([serving])
     assert serving.result is None
     return looking
@@ -120,9 +121,9 @@ def test_a_method_that_awaits_asyncio_fails_alone(caplog: pytest.LogCaptureFixtu
             raise AssertionError("not reached")
 
     loop = asyncio.new_event_loop()
-    with caplog.at_level(logging.CRITICAL, "fusewire"):
-        assert errno_of(served(Sleeps())) == errno.EIO
+    assert errno_of(served(Sleeps())) == errno.EIO
     loop.close()
+    assert "awaits nothing but the kernel's end" in caplog.text
 
 
 def test_a_mistake_in_a_method_is_its_callers_eio_and_the_daemon_lives_on(caplog: pytest.LogCaptureFixture) -> None:

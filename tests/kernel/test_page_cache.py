@@ -90,7 +90,8 @@ def test_invalidation_waits_for_the_read_that_fills_a_page() -> None:
         reader = rig.start(rig.process.read(fd, 10))
         dropping = rig.start(invalidate_pages(rig.superblock.inodes[2]))
         assert not dropping.finished
-        assert dropping.asleep_on is not None and dropping.asleep_on.name == "page 0"
+        assert dropping.asleep_on is not None
+        assert dropping.asleep_on.name == "page 0"
         rig.answer_held()
         assert reader.result == b"x" * 10
         assert dropping.finished

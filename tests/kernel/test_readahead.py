@@ -128,7 +128,8 @@ def test_a_congested_daemon_is_not_asked_for_what_nobody_waits_for() -> None:
         reading = rig.start(rig.process.read(rig.open(), 4 * PAGE))
         assert windows(rig) == [(0, 4)]
         pages = rig.superblock.inodes[2].pages
-        assert pages is not None and sorted(pages.pages) == [0, 1, 2, 3]
+        assert pages is not None
+        assert sorted(pages.pages) == [0, 1, 2, 3]
         rig.answer_held()
         assert reading.result == bytes(4 * PAGE)
 
@@ -152,4 +153,5 @@ def test_who_waits_at_the_gate_can_be_killed_and_leaves_no_page_locked() -> None
         assert reading.finished
         rig.answer_held()
         pages = rig.superblock.inodes[2].pages
-        assert pages is not None and not any(page.locked for page in pages.pages.values())
+        assert pages is not None
+        assert not any(page.locked for page in pages.pages.values())

@@ -10,14 +10,16 @@ import pytest
 from file_daemon import PAGE, PLAIN, WRITEBACK, FileDaemon, errno_of
 from fusewire.kernel.operations.writeback import no_writes, sync_inodes, sync_writes, write_inode
 from fusewire.kernel.waitq import WaitQueue
-from fusewire.wire import SetattrValid, WriteFlags
+from fusewire.wire import InitFlags, SetattrValid, WriteFlags
 
 TIMES = SetattrValid.FATTR_MTIME | SetattrValid.FATTR_CTIME | SetattrValid.FATTR_FH
 
 
-def written(content: bytes = b"", data: bytes = b"new", offset: int = 0, **options: int) -> tuple[FileDaemon, int]:
+def written(
+    content: bytes = b"", data: bytes = b"new", offset: int = 0, max_write: int = 1 << 17
+) -> tuple[FileDaemon, int]:
     """A file into whose cache something was written."""
-    file = FileDaemon(content, flags=WRITEBACK, **options)
+    file = FileDaemon(content, flags=WRITEBACK, max_write=max_write)
     fd = file.open()
     assert file.run(file.process.pwrite(fd, data, offset)) == len(data)
     return file, fd
@@ -70,6 +72,13 @@ def test_a_part_of_a_page_is_put_into_what_the_daemon_has() -> None:
     assert bytes(file.content) == b"012ab56789"
 
 
+def test_a_page_that_is_read_only_to_be_written_was_not_accessed() -> None:
+    file, fd = written(b"0123456789", b"ab", 3)
+    asked = len(file.bodies("GETATTR"))
+    file.run(file.process.fstat(fd))
+    assert len(file.bodies("GETATTR")) == asked
+
+
 def test_a_whole_page_and_one_beyond_the_end_are_not_read_first() -> None:
     file, fd = written(b"x" * 10, b"y" * PAGE)
     file.run(file.process.pwrite(fd, b"z", 5 * PAGE))
@@ -113,8 +122,8 @@ def test_chmod_waits_until_the_daemon_has_all() -> None:
 def test_truncation_drops_what_lies_beyond_without_writing_it() -> None:
     file, fd = written(data=b"a" * 4 * PAGE)
     file.run(file.process.ftruncate(fd, PAGE + 10))
-    file.run(file.process.fsync(fd))
-    assert file.writes() == [(0, PAGE + 10)]
+    assert file.names("SETATTR", "WRITE") == ["SETATTR", "WRITE", "WRITE"]
+    assert file.writes() == [(0, PAGE), (PAGE, 10)]  # one by one: what is left is dropped, too (fuse_do_setattr)
 
 
 def test_the_flusher_writes_what_is_old() -> None:
@@ -153,13 +162,13 @@ def test_a_page_under_way_can_be_read_but_a_writer_waits() -> None:
 
 
 def test_who_forbids_writes_waits_for_those_in_flight() -> None:
-    file, fd = written(data=b"a" * 4 * PAGE)
+    file, _ = written(data=b"a" * 4 * PAGE)
     file.hold.add("WRITE")
-    fsync = file.start(file.process.fsync(fd))
+    writing = file.start(write_inode(file.inode))
     forbidding = file.start(sync_writes(file.inode))
     assert not forbidding.finished
     file.release("WRITE")
-    assert fsync.finished
+    assert writing.finished
     assert forbidding.finished
 
 
@@ -182,12 +191,26 @@ def test_what_is_held_back_is_sent_afterwards_as_far_as_the_file_then_reaches() 
     assert file.writes() == [(0, PAGE + 1)]
 
 
+def test_opening_a_file_to_truncate_it_drops_what_was_held_back_meanwhile() -> None:
+    file = FileDaemon(flags=WRITEBACK | InitFlags.FUSE_ATOMIC_O_TRUNC)
+    fd = file.open()
+    file.run(file.process.pwrite(fd, b"a" * 2 * PAGE, 0))
+    file.hold.add("OPEN")
+    opening = file.start(file.process.open("/file", os.O_RDWR | os.O_TRUNC))
+    writing = file.start(write_inode(file.inode))
+    file.release("OPEN")
+    assert opening.finished
+    assert writing.finished
+    assert not file.writes()
+
+
 # Errors.
 
 
 def test_an_error_is_told_once_to_each_who_has_the_file_open_by_fsync() -> None:
-    file, fd = written()
-    other = file.open(os.O_RDONLY)
+    file = FileDaemon(flags=WRITEBACK)
+    fd, other = file.open(), file.open(os.O_RDONLY)
+    file.run(file.process.pwrite(fd, b"new", 0))
     file.fail["WRITE"] = errno.EDQUOT
     for each in (fd, other):
         with pytest.raises(OSError, match=os.strerror(errno.EDQUOT)):

@@ -166,9 +166,7 @@ class Demo:
         if self.why_not is None:
             print(f"fusewire on Linux {release}, Python {python}: two filesystems on the real kernel\n")
         else:
-            print(
-                f"fusewire on Python {python}: two filesystems on an embedded kernel, for nothing can be mounted here:"
-            )
+            print(f"fusewire on an embedded kernel, Python {python}: nothing can be mounted here.")
             print(f"{sentence(self.why_not)}\n")
         print("    " + LINE.format(title="step", result="result", time="time", requests="requests"))
 

@@ -36,9 +36,9 @@ class Daemon:
 
     def hang(self) -> None:
         """Have it do nothing with what it reads from now on, until `resume`. Methods under way go on."""
-        self.ends.daemon_state.hangs = True
+        self.ends.stall.hangs = True
 
     def resume(self) -> None:
         """Have it go on."""
-        self.ends.daemon_state.hangs = False
+        self.ends.stall.hangs = False
         self.ends.runner.do(self.ends.connection.waitq.wake_all)

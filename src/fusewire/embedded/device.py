@@ -15,14 +15,16 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from fusewire.daemon.device import GONE, UNANSWERABLE
+from fusewire.errors import os_error
 from fusewire.kernel.runners.locked import Locked
 from fusewire.kernel.tasks import Task, current
 from fusewire.kernel.waitq import Sleep
 from fusewire.wire import Buffer, OutHeader, encode_error
 
 if TYPE_CHECKING:
-    from fusewire.embedded.daemon_device import DaemonDevice
+    from fusewire.embedded.daemon_device import Stall
     from fusewire.kernel.connection import Connection
+    from fusewire.kernel.device import Device
 
 __all__ = ["EmbeddedDevice"]
 
@@ -32,10 +34,12 @@ logger = logging.getLogger("fusewire")
 class EmbeddedDevice:
     """An open device of an embedded kernel, for `ThreadServer` and `AsyncServer`."""
 
-    def __init__(self, runner: Locked, device: DaemonDevice, size: int) -> None:
-        """`size` bytes hold the longest message."""
+    def __init__(self, runner: Locked, device: Device, size: int, stall: Stall, another: Callable[[], Device]) -> None:
+        """`size` bytes hold the longest message; `another` opens a device that is not bound yet."""
         self.runner = runner
         self.device = device
+        self.stall = stall
+        self.another = another
         self.size = size
         self.closed = False
         self._watcher: Task | None = None
@@ -55,8 +59,13 @@ class EmbeddedDevice:
             raise
 
     async def _read(self) -> bytes:
+        if self.stall.hangs and self.device.nonblocking and self.device.connected:
+            raise os_error(errno.EAGAIN)
         try:
-            return await self.device.read(self.size)
+            message = await self.device.read(self.size)
+            if self.stall.hangs:
+                await self.stall.hold_up(self.device)
+            return message
         finally:
             self.device.readers.pop(current(), None)  # each read is another task
 
@@ -73,12 +82,17 @@ class EmbeddedDevice:
 
     def clone(self) -> EmbeddedDevice:
         """As `Device.clone`."""
-        return EmbeddedDevice(self.runner, self.runner.do(self.device.another), self.size)
+        device = self.another()
+        self.runner.do(lambda: device.clone(self.device))
+        return self._like(device)
 
     def share(self) -> EmbeddedDevice:
         """As `Device.share`."""
         self.runner.do(self.device.dup)
-        return EmbeddedDevice(self.runner, self.device, self.size)
+        return self._like(self.device)
+
+    def _like(self, device: Device) -> EmbeddedDevice:
+        return EmbeddedDevice(self.runner, device, self.size, self.stall, self.another)
 
     def set_blocking(self, blocking: bool) -> None:
         self.device.nonblocking = not blocking
@@ -101,7 +115,10 @@ class EmbeddedDevice:
         self.runner.start(watcher)
 
     async def _until_readable(self) -> None:
-        await self.connection.waitq.sleep(until=lambda: self.device.readable, depth=Sleep.INTERRUPTIBLE)
+        await self.connection.waitq.sleep(until=self._readable, depth=Sleep.INTERRUPTIBLE)
+
+    def _readable(self) -> bool:
+        return not self.device.connected or (self.connection.readable and not self.stall.hangs)
 
     def unwatch(self, loop: asyncio.AbstractEventLoop) -> None:
         """End that."""

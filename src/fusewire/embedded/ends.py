@@ -24,13 +24,14 @@ from fusewire.daemon.server import Failed, Told
 from fusewire.daemon.session import Session
 from fusewire.daemon.workers import in_a_thread, to_its_end
 from fusewire.embedded.begun import Begun
-from fusewire.embedded.daemon_device import DaemonDevice, DaemonState
+from fusewire.embedded.daemon_device import RecordedDevice, Stall
 from fusewire.embedded.device import EmbeddedDevice
 from fusewire.embedded.leaks import Leak, leaks
 from fusewire.embedded.recording import Record, RecordedConnection
 from fusewire.embedded.task_server import TaskServer
 from fusewire.kernel.clock import MonotonicClock, StandingClock
 from fusewire.kernel.connection import Connection
+from fusewire.kernel.device import Device
 from fusewire.kernel.mounting import mount, umount
 from fusewire.kernel.profile import Profile
 from fusewire.kernel.runners.fixed_order import Deadlock, FixedOrder
@@ -83,8 +84,8 @@ class Ends:
         self.system.runner = self.runner
         self.session: Session = new_session(plan.filesystem, plan.mount_options)
         self.record = Record(clock, plan.requests) if plan.requests else None
-        self.daemon_state = DaemonState(self.record)
-        self.device = DaemonDevice(self.daemon_state)
+        self.stall = Stall()
+        self.device = self._new_device()
         self.connection = self._connection()
         self.superblock = mount(
             self.system, self.device, plan.options, plan.profile, plan.minor, connection=self.connection
@@ -94,6 +95,9 @@ class Ends:
         self.over = False  # nothing is mounted any more
         self.closed = False
         self.process = self.new_process(0, 0)
+
+    def _new_device(self) -> Device:
+        return Device() if self.record is None else RecordedDevice(self.record)
 
     def _connection(self) -> Connection:
         plan, clock = self.plan, self.system.clock
@@ -134,7 +138,7 @@ class Ends:
 
     def _task_server(self) -> TaskServer:
         assert isinstance(self.runner, FixedOrder)
-        return TaskServer(self.session, self.device, self.plan.threads, self.runner, self._failed)
+        return TaskServer(self.session, self.device, self.plan.threads, self.stall, self.runner, self._failed)
 
     def _thread_server(self, runner: Locked) -> ThreadServer:
         if self.runner_name == ASYNCIO:
@@ -142,7 +146,7 @@ class Ends:
         return ThreadServer(*self._for_a_shell(runner))
 
     def _for_a_shell(self, runner: Locked) -> tuple[Session, EmbeddedDevice, int, Failed, Told, Told]:
-        device = EmbeddedDevice(runner, self.device, self.session.limits.buffer_size)
+        device = EmbeddedDevice(runner, self.device, self.session.limits.buffer_size, self.stall, self._new_device)
         return self.session, device, self.plan.threads, self._failed, lambda: None, self.abort
 
     def _give_up(self) -> None:
@@ -200,7 +204,11 @@ class Ends:
         record = self.recorded()
         if not self.over:
             await self.as_task(self._let_daemon_read(record))
-        return leaks(self, record)
+        return self.left_over()
+
+    def left_over(self) -> list[Leak]:
+        """Return what is left over as it stands."""
+        return leaks(self, self.recorded())
 
     async def _let_daemon_read(self, record: Record) -> None:
         self.superblock.drop_caches()

@@ -26,7 +26,7 @@ from __future__ import annotations
 import stat
 from collections.abc import Coroutine, Iterable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, overload
 
 import fusewire.kernel as kernel_end
 from fusewire.daemon.negotiation import OLDEST_MINOR
@@ -269,7 +269,7 @@ class Kernel(Inspected, Blocking):
     # --- system calls
 
     @property
-    def awaitable(self) -> AwaitableKernel:  # type: ignore[override]
+    def awaitable(self) -> AwaitableKernel:
         """This kernel, its calls awaited."""
         return AwaitableKernel(self.ends)
 
@@ -281,15 +281,17 @@ class Kernel(Inspected, Blocking):
         """Make a process, in the root directory, with a umask of 022. `gid` is `uid` if it is not given."""
         return Process(self.ends, self.awaitable.process(uid, gid, groups))
 
-    def run(self, coroutine: Coroutine[Any, Any, T] | T | None = None) -> T | None:
-        """Run a coroutine of awaited calls to its end; without one, in fixed order, all that can go on.
+    @overload
+    def run(self) -> None: ...
 
-        What is no coroutine is returned as it is.
-        """
+    @overload
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T: ...
+
+    def run(self, coroutine: Coroutine[Any, Any, T] | None = None) -> T | None:
+        """Run a coroutine, made of awaited calls, to its end; without one, in fixed order, all that can go on."""
         if coroutine is None:
-            self.ends.runner.run()
-            return None
-        return self.ends.call(coroutine) if isinstance(coroutine, Coroutine) else coroutine
+            return self.ends.runner.run()
+        return self.ends.call(coroutine)
 
     def begin(self, coroutine: Coroutine[Any, Any, T]) -> Begun[T]:
         """Begin a call, such as `process.awaitable.unlink("/a")`, and return without waiting."""
@@ -297,7 +299,13 @@ class Kernel(Inspected, Blocking):
 
     unmount = blocking(AwaitableKernel.unmount)
 
-    leaks = blocking(AwaitableKernel.leaks)
+    def leaks(self) -> list[Leak]:
+        """Return what has been left over: unanswered requests, unreleased handles, lookups not forgotten.
+
+        The kernel drops first what it merely remembers. The list is empty if nothing leaked. May be called when
+        all is over, too.
+        """
+        return self.ends.left_over() if self.ends.over else self._call(self.ends.leaks())
 
     # --- what pathlib offers
 

@@ -21,7 +21,9 @@ from fusewire.embedded.paths import Path, flags_of
 
 if TYPE_CHECKING:
     from fusewire.embedded.ends import Ends
+    from fusewire.kernel.operations.page_faults import MemoryRange
     from fusewire.kernel.syscalls.base import Credentials
+    from fusewire.kernel.vfs.address_space import AddressSpace
 
 __all__ = ["Process"]
 
@@ -63,13 +65,35 @@ class Process(Blocking):
         """Send SIGKILL to the calls under way: each ends with EINTR, as soon as Linux would let it end."""
         self.awaitable.kill()
 
+    exec = blocking(Calls.exec)
     exit = blocking(Calls.exit)
+
+    def fork(self) -> Process:
+        """Make a process that shares this one's open files, and has all else as it has now; see `os.fork`."""
+        return Process(self.ends, self._call(self.awaitable.fork()))
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:
         self.exit()
+
+    getpid = blocking(Calls.getpid)
+    getuid = blocking(Calls.getuid)
+    geteuid = blocking(Calls.geteuid)
+    getgid = blocking(Calls.getgid)
+    getegid = blocking(Calls.getegid)
+    getresuid = blocking(Calls.getresuid)
+    getresgid = blocking(Calls.getresgid)
+    getgroups = blocking(Calls.getgroups)
+    setuid = blocking(Calls.setuid)
+    seteuid = blocking(Calls.seteuid)
+    setreuid = blocking(Calls.setreuid)
+    setresuid = blocking(Calls.setresuid)
+    setgid = blocking(Calls.setgid)
+    setegid = blocking(Calls.setegid)
+    setresgid = blocking(Calls.setresgid)
+    setgroups = blocking(Calls.setgroups)
 
     # --- names
 
@@ -132,6 +156,14 @@ class Process(Blocking):
     scandir = blocking(Calls.scandir)
     getdents = blocking(Calls.getdents)
 
+    ioctl = blocking(Calls.ioctl)
+    poll = blocking(Calls.poll)
+    select = blocking(Calls.select)
+    flock = blocking(Calls.flock)
+    lockf = blocking(Calls.lockf)
+    getlk = blocking(Calls.getlk)
+    setlk = blocking(Calls.setlk)
+
     # --- data
 
     read = blocking(Calls.read)
@@ -153,8 +185,10 @@ class Process(Blocking):
     copy_file_range = blocking(Calls.copy_file_range)
     sendfile = blocking(Calls.sendfile)
 
-    # --- memory
+    # --- mounts and memory
 
+    mount = blocking(Calls.mount)
+    umount = blocking(Calls.umount)
     mmap = blocking(Calls.mmap)
     munmap = blocking(Calls.munmap)
     msync = blocking(Calls.msync)
@@ -162,6 +196,15 @@ class Process(Blocking):
     mprotect = blocking(Calls.mprotect)
     load = blocking(Calls.load)
     store = blocking(Calls.store)
+
+    @property
+    def memory(self) -> AddressSpace:
+        """Its addresses, and what is mapped there."""
+        return self.awaitable.memory
+
+    def buffer(self, address: int, size: int) -> MemoryRange:
+        """Return `size` bytes of memory as what a read or a write may be given: it faults while it is copied."""
+        return self.awaitable.buffer(address, size)
 
     # --- Python's streams
 

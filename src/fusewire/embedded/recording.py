@@ -60,7 +60,13 @@ class RecordedRequest:
     @property
     def _outcome(self) -> str:
         if self.error is None:
-            return "not read" if self.read is None else "read" if self.name in UNANSWERED or self.unique & FUSE_INT_REQ_BIT else "not answered"
+            return (
+                "not read"
+                if self.read is None
+                else "read"
+                if self.name in UNANSWERED or self.unique & FUSE_INT_REQ_BIT
+                else "not answered"
+            )
         if self.error:
             return errno.errorcode.get(self.error, str(self.error))
         return f"{self.reply_size} bytes" if self.reply_size else "ok"

@@ -10,21 +10,27 @@ what its method waits for, as far as that is a system call: so a deadlock can be
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 from collections.abc import Coroutine
+from contextlib import suppress
 from types import CoroutineType
 from typing import Any
 
+from fusewire import events
+from fusewire.daemon.device import UNANSWERABLE
 from fusewire.daemon.server import GRACE, Failed
 from fusewire.daemon.session import Buffers, Call, Session
-from fusewire.embedded.task_daemon import GONE, read_message, write_reply
+from fusewire.embedded.daemon_device import Stall
+from fusewire.embedded.task_daemon import GONE
 from fusewire.errors import ProtocolError
 from fusewire.events import Step, note
 from fusewire.kernel.device import Device
 from fusewire.kernel.runners import Method, method_here
 from fusewire.kernel.runners.fixed_order import FixedOrder
-from fusewire.kernel.tasks import Task, current, outside
+from fusewire.kernel.tasks import Task, current
 from fusewire.kernel.waitq import Sleep, WaitQueue
+from fusewire.wire import OutHeader, encode_error
 
 __all__ = ["TaskServer"]
 
@@ -37,9 +43,13 @@ class TaskServer:
     `failed` is called with each exception of a method that was no OSError.
     """
 
-    def __init__(self, session: Session, device: Device, count: int, runner: FixedOrder, failed: Failed) -> None:
+    def __init__(
+        self, session: Session, device: Device, count: int, stall: Stall, runner: FixedOrder, failed: Failed
+    ) -> None:
         self.session = session
         self.device = device
+        self.size = session.limits.buffer_size
+        self.stall = stall
         self.runner = runner
         self.failed = failed
         self.ending = False  # the device has said that the connection is gone
@@ -65,30 +75,42 @@ class TaskServer:
         try:
             while True:
                 await self._serve_one()
-        except OSError as error:
-            if error.errno not in GONE:
-                raise
-        finally:
+        except GeneratorExit:
+            raise  # dropped, with the whole kernel: nobody is left to be told
+        except BaseException as error:
             self._end()
+            if not isinstance(error, OSError) or error.errno not in GONE:
+                raise
 
     async def _serve_one(self) -> None:
-        message = await read_message(self.device, self.session.limits.buffer_size)
+        message = await self.device.read(self.size)
+        if self.stall.hangs:
+            await self.stall.hold_up(self.device)
         try:
             outcome = self.session.receive(message)
         except ProtocolError as error:
             logger.error("a message that cannot be read is passed over: %s", error)
             return
-        if isinstance(outcome, Call):
-            outcome = self._carry_out(outcome)
-        if outcome is not None:
-            await write_reply(self.device, outcome)
+        reply = self._carry_out(outcome) if isinstance(outcome, Call) else outcome
+        if reply is not None:
+            await self._write(reply)
+
+    async def _write(self, reply: Buffers) -> None:
+        try:
+            await self.device.write(reply[0] if len(reply) == 1 else b"".join(reply))
+        except OSError as error:
+            if error.errno in UNANSWERABLE:
+                return
+            logger.error("the kernel refused a reply, and its caller gets EIO: %s", error)
+            with suppress(OSError):  # it may have ended the request then
+                await self.device.write(encode_error(OutHeader.unpack_from(reply[0]).unique, errno.EIO))
 
     def _carry_out(self, call: Call) -> Buffers | None:
         """Run a method; return its reply, or None if there is none, or none yet."""
-        note(Step.PERFORM, call.request.name.lower())
+        if events.hook is not None:
+            note(Step.PERFORM, call.request.name.lower())
         try:
-            with outside():
-                result = call.run()
+            result = call.run()
         except (Exception, asyncio.CancelledError) as error:  # not Ctrl-C, which is the caller's as well
             return self._fail(call, error)
         if isinstance(result, CoroutineType):
@@ -117,11 +139,7 @@ class TaskServer:
         await finished.sleep(until=carried_out.done, depth=Sleep.UNINTERRUPTIBLE)
         reply = self._outcome(call, carried_out)
         if reply is not None:
-            try:
-                await write_reply(self.device, reply)
-            except OSError as error:
-                if error.errno not in GONE:
-                    raise
+            await self._write(reply)
 
     def _outcome(self, call: Call, carried_out: asyncio.Task[Any]) -> Buffers | None:
         try:
@@ -132,18 +150,19 @@ class TaskServer:
 
     def _reply(self, call: Call, result: Any) -> Buffers | None:
         reply = self.session.reply(call, result)
-        self._tell_of_failure()
+        if self.session.failure is not None:
+            self._tell_of_failure(self.session.failure)
         return reply
 
     def _fail(self, call: Call, error: BaseException) -> Buffers | None:
         reply = self.session.fail(call, error)
-        self._tell_of_failure()
+        if self.session.failure is not None:
+            self._tell_of_failure(self.session.failure)
         return reply
 
-    def _tell_of_failure(self) -> None:
-        if self.session.failure is not None:
-            failure, self.session.failure = self.session.failure, None
-            self.failed(failure)
+    def _tell_of_failure(self, failure: BaseException) -> None:
+        self.session.failure = None
+        self.failed(failure)
 
     def _end(self) -> None:
         """The connection is gone: take the device along, and interrupt what still runs."""

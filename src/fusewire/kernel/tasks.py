@@ -198,7 +198,9 @@ def run(
         RuntimeError: called from a task.
     """
     if _thread.task is not None:
-        raise RuntimeError(f"{_thread.task.name} may not run other tasks while it runs: it must be async, and await them")
+        raise RuntimeError(
+            f"{_thread.task.name} may not run other tasks while it runs: it must be async, and await them"
+        )
     events.hook = None if watch is None else lambda event: watch(current(), event)
     last: Task | None = None
     try:

@@ -2,7 +2,8 @@
 
 The daemon is asked by COPY_FILE_RANGE_64 first; one that does not know it, by COPY_FILE_RANGE, which
 can say at most 4 GiB; one that knows neither, never again. Then pages go through a pipe, 16 at a
-time, as splice(2) does it: read by way of the cache of one file, written as write(2) would.
+time, as splice(2) does it: read by way of the cache of one file, written as write(2) would. What is
+in the pipe is not a copy, but the pages of the cache: who changes them changes what is written.
 
 What the daemon has copied, the cache of the target must not contradict: its pages are dropped.
 
@@ -18,16 +19,18 @@ from typing import TYPE_CHECKING, Final
 
 from fusewire.errors import os_error
 from fusewire.kernel.operations.pages import discard_pages
-from fusewire.kernel.operations.reading import cached_read, fuse_read
+from fusewire.kernel.operations.readahead import state_of
+from fusewire.kernel.operations.reading import fuse_read, get_pages
 from fusewire.kernel.operations.setattr import remove_privileges
 from fusewire.kernel.operations.space import flush_range
-from fusewire.kernel.operations.writeback import touch
+from fusewire.kernel.operations.writeback import flush_time_update, touch
 from fusewire.kernel.operations.writing import write, wrote
 from fusewire.kernel.vfs.iocb import Iocb
 from fusewire.kernel.vfs.page_cache import PAGE
 from fusewire.wire import CopyFileRangeIn
 
 if TYPE_CHECKING:
+    from fusewire.kernel.vfs.inode import Inode
     from fusewire.kernel.vfs.open_file import OpenFile
 
 __all__ = ["fuse_copy_file_range", "splice"]
@@ -60,21 +63,31 @@ async def _ask_to_copy(source: OpenFile, offset: int, target: OpenFile, target_o
     unstable = not inode.written_back and target_offset + length > inode.attr.size
     async with source.inode.rwsem.exclusive():
         await flush_range(source.inode, offset)
-    async with inode.rwsem.exclusive():
-        await remove_privileges(inode)
+    body = CopyFileRangeIn(source.fh, offset, inode.nodeid, target.fh, target_offset, length)
+    try:
+        async with inode.rwsem.exclusive():
+            copied = await _copy(source, inode, body, unstable)
+    except OSError:
+        await flush_time_update(inode)
+        raise
+    await flush_time_update(inode)
+    return copied
+
+
+async def _copy(source: OpenFile, inode: Inode, body: CopyFileRangeIn, unstable: bool) -> int:
+    """Have the daemon copy to `inode`, and have the cache of that know nothing of what is there now."""
+    await remove_privileges(inode)
+    touch(inode)
+    await flush_range(inode, body.off_out)
+    try:
+        inode.size_unstable = unstable or inode.size_unstable
+        copied = await _send(source, body)
+        await discard_pages(inode, body.off_out // PAGE, (body.off_out + copied + PAGE - 1) // PAGE - 1)
         touch(inode)
-        await flush_range(inode, target_offset)
-        body = CopyFileRangeIn(source.fh, offset, inode.nodeid, target.fh, target_offset, length)
-        try:
-            inode.size_unstable = unstable or inode.size_unstable
-            copied = await _send(source, body)
-            last = (target_offset + copied + PAGE - 1) // PAGE - 1
-            await discard_pages(inode, target_offset // PAGE, last)
-            touch(inode)
-            wrote(inode, target_offset + copied, copied)
-        finally:
-            if unstable:
-                inode.size_unstable = False
+        wrote(inode, body.off_out + copied, copied)
+    finally:
+        if unstable:
+            inode.size_unstable = False
     return copied
 
 
@@ -107,6 +120,38 @@ def _believed(copied: int, body: CopyFileRangeIn) -> int:
     return copied
 
 
+class Pipe:
+    """Pages on their way from one file to another: a buffer, all of which is there.
+
+    It begins where it has not yet been written from.
+    """
+
+    __slots__ = ("end", "pieces", "written")
+
+    def __init__(self) -> None:
+        self.pieces: list[tuple[int, memoryview]] = []  # by where each began when it was put in
+        self.end = 0
+        self.written = 0
+
+    def __len__(self) -> int:
+        return self.end - self.written
+
+    def add(self, piece: memoryview) -> None:
+        self.pieces.append((self.end, piece))
+        self.end += len(piece)
+
+    async def fault_in(self, offset: int, write: bool = False) -> int:
+        return len(self) - offset
+
+    def load(self, offset: int, size: int) -> bytes:
+        offset += self.written
+        stop = offset + size
+        return b"".join(piece[max(0, offset - at) : max(0, stop - at)] for at, piece in self.pieces)
+
+    def store(self, offset: int, data: bytes | memoryview) -> None:
+        raise os_error(errno.EFAULT)  # nobody reads into a pipe
+
+
 async def splice(source: OpenFile, offset: int, target: OpenFile, target_offset: int, length: int) -> int:
     """Copy by reads and writes; return how many bytes were copied: fewer at the end of `source`, or after an error.
 
@@ -116,35 +161,48 @@ async def splice(source: OpenFile, offset: int, target: OpenFile, target_offset:
     done = 0
     while done < length:
         try:
-            data = await _read_into_pipe(source, offset + done, length - done)
-            written = await _write_from_pipe(target, target_offset + done, data)
+            pipe = await _read_into_pipe(source, offset + done, min(length - done, PIPE * PAGE))
+            await _write_from_pipe(pipe, target, target_offset + done)
         except OSError:
             if not done:
                 raise
             break
-        done += written
-        if not data or written < len(data):
+        done += pipe.written
+        if not pipe.written or len(pipe):
             break
     return done
 
 
-async def _read_into_pipe(source: OpenFile, offset: int, size: int) -> bytes:
-    size = min(size, PIPE * PAGE)
+async def _read_into_pipe(source: OpenFile, offset: int, size: int) -> Pipe:
+    pipe = Pipe()
     if source.flags & os.O_DIRECT:
-        return await fuse_read(source, offset, size)
-    return await cached_read(source, offset, size, PIPE)
+        pipe.add(memoryview(await fuse_read(source, offset, size)))
+        return pipe
+    position, end = offset, offset + size
+    try:
+        while position < end and position < source.inode.attr.size and len(pipe.pieces) < PIPE:
+            pages = await get_pages(source, position, end)
+            stop = min(source.inode.attr.size, end)
+            for page in pages[: PIPE - len(pipe.pieces)]:
+                within = position % PAGE
+                pipe.add(memoryview(page.data)[within : within + max(0, stop - position)])
+                position = offset + pipe.end
+            state_of(source).prev_pos = position
+    except OSError:
+        if not len(pipe):
+            raise
+    return pipe
 
 
-async def _write_from_pipe(target: OpenFile, offset: int, data: bytes) -> int:
-    done = 0
-    while done < len(data):
+async def _write_from_pipe(pipe: Pipe, target: OpenFile, offset: int) -> None:
+    """Write all that is in the pipe, or as much as can be written; errors as `splice`."""
+    while len(pipe):
         try:
-            written = await write(Iocb(target, offset + done), data[done:])
+            written = await write(Iocb(target, offset + pipe.written), pipe)
         except OSError:
-            if not done:
+            if not pipe.written:
                 raise
             break
         if not written:
             break
-        done += written
-    return done
+        pipe.written += written

@@ -23,8 +23,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final
 
 from fusewire.errors import os_error
-from fusewire.kernel.operations.lock_owner import lock_owner
-from fusewire.kernel.operations.opening import owner_of_file
+from fusewire.kernel.operations.lock_owner import lock_owner, owner_of_file
 from fusewire.kernel.tasks import current
 from fusewire.kernel.vfs.file_locks import TO_THE_END, FileLocks, Lock
 from fusewire.wire import FileLock, InitFlags, LkIn, LockFlags

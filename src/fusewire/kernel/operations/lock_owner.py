@@ -11,10 +11,17 @@ Source: fs/fuse/file.c, fuse_lock_owner_id.
 from __future__ import annotations
 
 import functools
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-__all__ = ["lock_owner"]
+from fusewire.kernel.tasks import current
 
+if TYPE_CHECKING:
+    from fusewire.kernel.vfs.inode import Inode
+    from fusewire.kernel.vfs.open_file import OpenFile
+
+__all__ = ["lock_owner", "owner_of", "owner_of_file"]
+
+OPEN_FILES: Final = 1 << 32  # open files as owners of locks are numbered from here on, processes below
 ROUNDS: Final = 32
 DELTA: Final = 0x9E3779B9  # 2**32 over the golden ratio
 MASK: Final = 0xFFFFFFFF
@@ -30,3 +37,14 @@ def lock_owner(owner: int, key: int) -> int:
         total = (total + DELTA) & MASK
         high = (high + ((low << 4 ^ low >> 5) + low ^ total + keys[total >> 11 & 3])) & MASK
     return low | high << 32
+
+
+def owner_of(inode: Inode) -> int:
+    """Return the current process as the daemon of `inode` knows it from its locks."""
+    process = current().process
+    return lock_owner(process.owner if process else 0, inode.superblock.dev)
+
+
+def owner_of_file(file: OpenFile) -> int:
+    """Return the open file itself as the daemon knows it as an owner of locks: by flock(2), and as F_OFD_*."""
+    return lock_owner(OPEN_FILES + file.kh, file.inode.superblock.dev)

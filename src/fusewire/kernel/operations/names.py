@@ -22,10 +22,10 @@ from fusewire.events import named
 from fusewire.kernel.operations.attributes import settle_pages
 from fusewire.kernel.operations.creation import creation_extensions
 from fusewire.kernel.operations.entries import directory_changed, iget, place, seconds
-from fusewire.kernel.operations.writeback import touch_ctime
+from fusewire.kernel.operations.writeback import update_cached_ctime, update_ctime
 from fusewire.kernel.tasks import current
 from fusewire.kernel.vfs.dentry import Dentry
-from fusewire.kernel.vfs.inode import STATX_ATIME, STATX_BASIC, STATX_CTIME, Inode, plausible
+from fusewire.kernel.vfs.inode import STATX_ATIME, STATX_BASIC, Inode, plausible
 from fusewire.kernel.vfs.page_cache import PAGE, PageCache
 from fusewire.wire import (
     FUSE_ROOT_ID,
@@ -100,7 +100,7 @@ async def fuse_link(inode: Inode, dentry: Dentry) -> None:
             raise
         absent.add("LINK")
         raise os_error(errno.EPERM) from None
-    touch_ctime(inode)
+    await update_cached_ctime(inode)
 
 
 def _masked(dentry: Dentry, mode: int) -> tuple[int, int]:
@@ -166,10 +166,10 @@ async def _remove(name: str, dentry: Dentry) -> None:
             dentry.invalidate()
         raise
     directory_changed(directory)
-    _unlinked(dentry)
+    await _unlinked(dentry)
 
 
-def _unlinked(dentry: Dentry) -> None:
+async def _unlinked(dentry: Dentry) -> None:
     """Note that the file of `dentry` has lost this name (fuse_entry_unlinked)."""
     inode = dentry.inode
     dentry.expire()
@@ -177,12 +177,7 @@ def _unlinked(dentry: Dentry) -> None:
         return
     inode.bump()
     inode.attr.nlink = 0 if inode.is_dir else max(inode.attr.nlink - 1, 0)
-    _change_ctime(inode)
-
-
-def _change_ctime(inode: Inode) -> None:
-    inode.invalidate(STATX_CTIME)
-    touch_ctime(inode)
+    await update_ctime(inode)
 
 
 # Renaming.
@@ -224,16 +219,16 @@ async def _rename(name: str, old: Dentry, new: Dentry, body: WireStruct, flags: 
             if new.inode is not None:
                 new.invalidate()
         raise
-    _change_ctime(old.positive)
+    await update_ctime(old.positive)
     directory_changed(directory)
     if new.directory is not directory:
         directory_changed(new.directory)
     if new.inode is None:
         return
     if flags & RenameFlags.RENAME_EXCHANGE:
-        _change_ctime(new.inode)
+        await update_ctime(new.inode)
     else:
-        _unlinked(new)
+        await _unlinked(new)
 
 
 # Reading a symlink.

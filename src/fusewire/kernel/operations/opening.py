@@ -1,28 +1,19 @@
-"""OPEN, CREATE, FLUSH and RELEASE, and their likes for directories and unnamed files.
+"""OPEN, OPENDIR, CREATE and TMPFILE: a file is opened, or made and opened at once.
 
-The daemon's reply decides how the file will be read and written (FOPEN_*):
+The daemon gives an open file a number of its own, `fh`, that goes with all that is done with it, and
+says how it is to be read and written (io_mode.py). A daemon that answers OPEN or OPENDIR with ENOSYS
+is never asked again: its files have the handle 0, keep their pages, and are not released.
 
-    nothing        through the page cache, which is emptied first
-    KEEP_CACHE     through the page cache as it is
-    DIRECT_IO      each read is a READ, each write a WRITE
-    PASSTHROUGH    by a file of the daemon's own; refused, since no daemon can register one here
+The daemon is told the flags of open(2), but for those that the kernel has acted on by then: O_CREAT,
+O_EXCL and O_NOCTTY in OPEN, O_TRUNC unless ATOMIC_O_TRUNC leaves truncation to it.
 
-Those who use the page cache of an inode and those who write past it side by side must not meet.
-`iocachectr` counts the former upwards, the latter downwards; who finds it on the wrong side waits
-or, if he cannot, takes a lock that excludes the others (fs/fuse/iomode.c).
+Not modelled: ETXTBSY (nothing is ever executed).
 
-FLUSH goes out at each close, and its error is what close(2) says. RELEASE goes out when the last
-reference is gone, in the background: its error is nobody's. It holds the inode until it has been
-answered, so that no FORGET overtakes it.
-
-Not modelled: ETXTBSY (nothing is ever executed), files longer than O_LARGEFILE allows.
-
-Source: fs/fuse/file.c, fuse_open, fuse_flush, fuse_release_common; fs/fuse/dir.c, fuse_create_open.
+Source: fs/fuse/file.c, fuse_open, fuse_file_open; fs/fuse/dir.c, fuse_dir_open, fuse_create_open.
 """
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import stat
@@ -30,32 +21,20 @@ from typing import TYPE_CHECKING, Final
 
 from fusewire.errors import os_error
 from fusewire.kernel.operations.attributes import settle_pages
+from fusewire.kernel.operations.closing import close_file, flush, put_file, release_now
 from fusewire.kernel.operations.creation import creation_extensions
 from fusewire.kernel.operations.entries import directory_changed, iget, instantiate, seconds
-from fusewire.kernel.operations.lock_owner import lock_owner
+from fusewire.kernel.operations.io_mode import choose_mode, direct_io_waitq, use_page_cache
+from fusewire.kernel.operations.lock_owner import owner_of
 from fusewire.kernel.operations.pages import invalidate_pages, truncate_pages
 from fusewire.kernel.operations.write_pages import link_write_file
 from fusewire.kernel.tasks import current
 from fusewire.kernel.vfs.inode import STATX_BLOCKS, STATX_CTIME, STATX_MTIME, STATX_SIZE, plausible
 from fusewire.kernel.vfs.open_file import O_LARGEFILE, OpenFile
-from fusewire.kernel.waitq import Sleep, WaitQueue
-from fusewire.wire import (
-    FUSE_ROOT_ID,
-    CreateIn,
-    EntryOut,
-    FlushIn,
-    InitFlags,
-    OpenFlags,
-    OpenIn,
-    OpenInFlags,
-    OpenOut,
-    ReleaseFlags,
-    ReleaseIn,
-)
+from fusewire.wire import FUSE_ROOT_ID, CreateIn, EntryOut, InitFlags, OpenFlags, OpenIn, OpenInFlags, OpenOut
 
 if TYPE_CHECKING:
     from fusewire.kernel.connection import Connection
-    from fusewire.kernel.syscalls.base import Caller
     from fusewire.kernel.vfs.dentry import Dentry
     from fusewire.kernel.vfs.inode import Inode
 
@@ -66,28 +45,15 @@ __all__ = [
     "fuse_create",
     "fuse_open",
     "fuse_tmpfile",
+    "open_inode",
     "owner_of",
-    "owner_of_file",
     "put_file",
-    "release_now",
     "use_page_cache",
 ]
 
-OPEN_FILES: Final = 1 << 32  # open files as owners of locks are numbered from here on, processes below
 NOT_SENT: Final = os.O_CREAT | os.O_EXCL | os.O_NOCTTY  # of open's flags, in OPEN
 NOT_KEPT: Final = NOT_SENT | os.O_TRUNC  # once the file is open
 TRUNCATED: Final = STATX_SIZE | STATX_MTIME | STATX_CTIME | STATX_BLOCKS
-
-
-def owner_of(inode: Inode) -> int:
-    """Return the current process as the daemon of `inode` knows it from its locks."""
-    process = current().process
-    return lock_owner(process.owner if process else 0, inode.superblock.dev)
-
-
-def owner_of_file(file: OpenFile) -> int:
-    """Return the open file itself as the daemon knows it as an owner of locks: by flock(2), and as F_OFD_*."""
-    return lock_owner(OPEN_FILES + file.kh, file.inode.superblock.dev)
 
 
 # Opening what exists.
@@ -109,11 +75,28 @@ async def fuse_open(dentry: Dentry, flags: int) -> OpenFile:
     elif flags & os.O_TRUNC and _truncates_under_writeback(inode):
         from fusewire.kernel.operations.writeback import no_writes  # which needs us, too
 
-        async with inode.rwsem.exclusive(), no_writes(inode):
-            await _open_regular(file)
+        async with inode.rwsem.exclusive():
+            async with no_writes(inode):
+                await _open_regular(file)
+            await _drop_old_pages(file)  # which waits for WRITEs that were held back
     else:
         await _open_regular(file)
+        await _drop_old_pages(file)
     return _opened(file)
+
+
+async def open_inode(dentry: Dentry, flags: int) -> OpenFile:
+    """Open it for the kernel's own use, with no regard to the page cache (fuse_file_open).
+
+    Raises:
+        OSError: as the daemon says.
+    """
+    assert dentry.inode is not None
+    file = _new_file(dentry, dentry.inode, flags)
+    file.flags = flags
+    await _ask_open(file, "OPENDIR" if dentry.inode.is_dir else "OPEN")
+    dentry.get()
+    return file
 
 
 def _truncates_under_writeback(inode: Inode) -> bool:
@@ -154,9 +137,25 @@ async def _open_regular(file: OpenFile) -> None:
         inode.attr.size = 0
         inode.bump()
         inode.invalidate(TRUNCATED)
-        await truncate_pages(inode, 0)
+
+
+async def _drop_old_pages(file: OpenFile) -> None:
+    """Have the page cache follow the truncation, or begin anew unless the daemon says that it is still good."""
+    if file.flags & os.O_TRUNC and file.inode.superblock.connection.has(InitFlags.FUSE_ATOMIC_O_TRUNC):
+        await truncate_pages(file.inode, 0)
     elif not file.open_flags & OpenFlags.FOPEN_KEEP_CACHE:
-        await invalidate_pages(inode)
+        await invalidate_pages(file.inode)
+
+
+async def _truncated(inode: Inode) -> None:
+    """Note that the daemon has emptied the file as it opened it (fuse_truncate_update_attr)."""
+    from fusewire.kernel.operations.times import touch  # which needs us, too
+
+    inode.bump()
+    inode.attr.size = 0
+    touch(inode)
+    inode.invalidate(TRUNCATED)
+    await truncate_pages(inode, 0)
 
 
 async def _ask_open(file: OpenFile, name: str) -> None:
@@ -178,7 +177,7 @@ async def _ask_open(file: OpenFile, name: str) -> None:
 
 
 def _kill_suidgid(connection: Connection, flags: int) -> int:
-    """Return open_flags: whether the daemon is to clear suid and sgid, as it truncates for one who may not keep them."""
+    """Return open_flags: is the daemon to clear suid and sgid, since it truncates for one who may not keep them?"""
     if not flags & os.O_TRUNC or not connection.has(InitFlags.FUSE_HANDLE_KILLPRIV_V2):
         return 0
     process = current().process
@@ -192,7 +191,7 @@ def _take_handle(file: OpenFile, out: OpenOut) -> None:
 async def _finish_open(file: OpenFile) -> None:
     """Choose how the file is read and written; if that cannot be, have the daemon close it and fail."""
     try:
-        await _choose_mode(file)
+        await choose_mode(file)
     except OSError:
         await release_now(file)
         raise
@@ -201,52 +200,11 @@ async def _finish_open(file: OpenFile) -> None:
         link_write_file(file)
 
 
-async def _choose_mode(file: OpenFile) -> None:
-    if not file.opened:
-        return  # a daemon without OPEN is not held to a mode
-    if not file.open_flags & OpenFlags.FOPEN_DIRECT_IO:
-        file.open_flags &= ~OpenFlags.FOPEN_PARALLEL_DIRECT_WRITES
-    if file.open_flags & OpenFlags.FOPEN_PASSTHROUGH:
-        raise os_error(errno.EIO)  # there is no file to pass it through to
-    if not file.open_flags & OpenFlags.FOPEN_DIRECT_IO:
-        await use_page_cache(file)
-
-
-async def use_page_cache(file: OpenFile) -> None:
-    """Count `file` among those who use its inode's page cache, once nobody writes past that any more.
-
-    Source: fs/fuse/iomode.c, fuse_file_cached_io_open.
-    """
-    inode = file.inode
-    if file.cached_reference:
-        return
-    if inode.iocachectr < 0:
-        await direct_io_waitq(inode).sleep(until=lambda: inode.iocachectr >= 0, depth=Sleep.UNINTERRUPTIBLE)
-    file.cached_reference = True
-    inode.iocachectr += 1
-
-
-def direct_io_waitq(inode: Inode) -> WaitQueue:
-    """Return where those wait who want to use the page cache of `inode` while others write past it."""
-    if inode.direct_io_waitq is None:
-        inode.direct_io_waitq = WaitQueue(f"direct writes to nodeid {inode.nodeid}")
-    return inode.direct_io_waitq
-
-
-def _leave_mode(file: OpenFile) -> None:
-    if file.cached_reference:
-        file.cached_reference = False
-        file.inode.iocachectr -= 1
-    write_files = file.inode.write_files
-    if write_files is not None and file in write_files:
-        write_files.remove(file)
-
-
 # Making what does not exist.
 
 
 async def fuse_create(parent: Dentry, dentry: Dentry, flags: int, mode: int) -> OpenFile:
-    """Make a regular file at `dentry`, which is negative, and open it, in one request. The caller holds `parent`'s lock.
+    """Make a regular file at the negative `dentry` and open it, in one request. The caller holds `parent`'s lock.
 
     Args:
         flags: as open(2) was told them.
@@ -331,103 +289,3 @@ async def _created(directory: Inode, dentry: Dentry, flags: int, entry: EntryOut
     _take_handle(file, out)
     await _finish_open(file)
     return file
-
-
-# Closing.
-
-
-async def flush(file: OpenFile) -> None:
-    """Tell the daemon that one who has had `file` open closes it, once it has all that was written.
-
-    Nobody can be killed meanwhile. No effect on anything but a regular file.
-
-    Raises:
-        OSError: what writing failed with since the last flush or fsync; otherwise as the daemon says.
-    """
-    inode = file.inode
-    if not inode.is_regular or file.path_only:
-        return
-    inode.check_bad()
-    connection = inode.superblock.connection
-    writeback = connection.has(InitFlags.FUSE_WRITEBACK_CACHE)
-    if file.open_flags & OpenFlags.FOPEN_NOFLUSH and not writeback:
-        return
-    if inode.writeback is not None:
-        from fusewire.kernel.operations.writeback import write_inode  # which needs us, too
-
-        await write_inode(inode)
-        code = inode.writeback.take_error()
-        if code:
-            raise os_error(code)
-    await _send_flush(file)
-    if writeback:
-        inode.invalidate(STATX_BLOCKS)
-
-
-async def _send_flush(file: OpenFile) -> None:
-    connection = file.inode.superblock.connection
-    if "FLUSH" in connection.absent:
-        return
-    try:
-        await connection.ask("FLUSH", file.inode.nodeid, FlushIn(file.fh, owner_of(file.inode)), force=True)
-    except OSError as error:
-        if error.errno != errno.ENOSYS:
-            raise
-        connection.absent.add("FLUSH")
-
-
-def put_file(file: OpenFile) -> None:
-    """Give back a reference; with the last one the daemon is told that the file is closed. Never sleeps."""
-    file.references -= 1
-    if file.references:
-        return
-    inode = file.inode
-    _leave_mode(file)
-    if inode.locks is not None:
-        inode.locks.forget_file(file)
-    inode.superblock.connection.polled.pop(file.kh, None)
-    if file.poll_waitq is not None:
-        file.poll_waitq.wake_all()
-    if file.opened:
-        _release_in_background(file)
-    file.dentry.put()
-
-
-def _release_in_background(file: OpenFile) -> None:
-    inode = file.inode
-    name = "RELEASEDIR" if inode.is_dir else "RELEASE"
-    inode.hold()  # until it is answered: no FORGET is to overtake it
-    inode.superblock.connection.ask_background(
-        name, inode.nodeid, _release_in(file), end=lambda request: inode.drop(), force=True, nocreds=True
-    )
-
-
-async def close_file(file: OpenFile, process: Caller) -> None:
-    """Do what close(2) does for the file of a descriptor that `process` no longer has, and give the reference back.
-
-    Raises:
-        OSError: as `flush`.
-    """
-    try:
-        await flush(file)
-    finally:
-        if file.inode.locks is not None and not file.path_only:
-            file.inode.locks.forget_owner(process.owner)
-        put_file(file)
-
-
-async def release_now(file: OpenFile) -> None:
-    """Have the daemon close a file that could not be opened to the end; nobody has had it."""
-    _leave_mode(file)
-    if not file.opened:
-        return
-    with contextlib.suppress(OSError):  # as in the background, its error is nobody's
-        await file.inode.superblock.connection.ask(
-            "RELEASE", file.inode.nodeid, _release_in(file), force=True, nocreds=True
-        )
-
-
-def _release_in(file: OpenFile) -> ReleaseIn:
-    if not file.flocked:
-        return ReleaseIn(file.fh, file.flags)
-    return ReleaseIn(file.fh, file.flags, ReleaseFlags.FUSE_RELEASE_FLOCK_UNLOCK, owner_of_file(file))

@@ -73,27 +73,22 @@ async def fuse_read(file: OpenFile, offset: int, size: int) -> bytes:
     return await cached_read(file, offset, size)
 
 
-async def cached_read(file: OpenFile, offset: int, size: int, most: int | None = None) -> bytes:
-    """Return what the page cache has of these bytes, of at most `most` pages, once it has it (filemap_read).
-
-    With `most` pages it is into a pipe, and each step counts as a read of its own (filemap_splice_read).
-    """
+async def cached_read(file: OpenFile, offset: int, size: int) -> bytes:
+    """Return what the page cache has of these bytes, once it has it (filemap_read)."""
     inode = file.inode
     position, end = offset, min(offset + size, LARGEST)
     parts: list[bytes | bytearray] = []
     try:
-        while position < end and position < inode.attr.size and len(parts) != most:
+        while position < end and position < inode.attr.size:
             pages = await get_pages(file, position, end)
             stop = min(inode.attr.size, end)  # it may have changed while we slept
-            for page in pages if most is None else pages[: most - len(parts)]:
+            for page in pages:
                 if position >= stop:
                     break
                 within = position % PAGE
                 part = page.data[within : within + stop - position]
                 parts.append(part)
                 position += len(part)
-            if most is not None:
-                state_of(file).prev_pos = position
     except OSError:
         if not parts:
             raise
@@ -169,6 +164,7 @@ async def read_locked(file: OpenFile, page: Page) -> None:
     try:
         await fill_page(file, page)
     finally:
+        file.inode.invalidate(STATX_ATIME)
         page.unlock()
         note(Step.RETURN, "fuse_readpage")
 
@@ -176,17 +172,15 @@ async def read_locked(file: OpenFile, page: Page) -> None:
 async def fill_page(file: OpenFile, page: Page) -> None:
     """Have `page` read, which the caller has locked and keeps locked; errors as `read_locked`.
 
-    What the daemon does not send, of a page, is zeros, and the end of the file (fuse_do_readfolio).
+    What the daemon does not send, of a page, is zeros, and the end of the file (fuse_do_readfolio). The
+    time of access is left alone: a write that has to read first is no access.
     """
     inode = file.inode
     inode.check_bad()
     connection = inode.superblock.connection
     version = connection.attr_version
     offset = page.index * PAGE
-    try:
-        reply = await connection.ask("READ", inode.nodeid, ReadIn(file.fh, offset, PAGE, 0, 0, file.flags))
-    finally:
-        inode.invalidate(STATX_ATIME)
+    reply = await connection.ask("READ", inode.nodeid, ReadIn(file.fh, offset, PAGE, 0, 0, file.flags))
     page.fill(reply.data)
     page.uptodate = True
     if len(reply.data) < PAGE:

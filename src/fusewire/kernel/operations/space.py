@@ -19,7 +19,7 @@ from fusewire.kernel.operations.attributes import refresh
 from fusewire.kernel.operations.pages import truncate_range
 from fusewire.kernel.operations.reading import LARGEST
 from fusewire.kernel.operations.setattr import remove_privileges
-from fusewire.kernel.operations.writeback import sync_writes, touch, write_and_wait
+from fusewire.kernel.operations.writeback import flush_time_update, sync_writes, touch, write_and_wait
 from fusewire.kernel.operations.writing import MODIFIED, wrote
 from fusewire.kernel.vfs.inode import STATX_SIZE
 from fusewire.kernel.vfs.page_cache import PAGE
@@ -100,16 +100,25 @@ async def fuse_fallocate(file: OpenFile, mode: int, offset: int, length: int) ->
     inode = file.inode
     if mode & ~(KEEP_SIZE | ZEROING) or "FALLOCATE" in inode.superblock.connection.absent:
         raise os_error(errno.EOPNOTSUPP)
-    async with inode.rwsem.exclusive():
-        if mode & ZEROING:
-            await flush_range(inode, offset)
-        await remove_privileges(inode)
-        touch(inode)
-        try:
-            inode.size_unstable = not mode & KEEP_SIZE
-            await _allocate(file, mode, offset, length)
-        finally:
-            inode.size_unstable = False
+    try:
+        async with inode.rwsem.exclusive():
+            await _prepare(inode, mode, offset)
+            try:
+                inode.size_unstable = not mode & KEEP_SIZE
+                await _allocate(file, mode, offset, length)
+            finally:
+                inode.size_unstable = False
+    except OSError:
+        await flush_time_update(inode)
+        raise
+    await flush_time_update(inode)
+
+
+async def _prepare(inode: Inode, mode: int, offset: int) -> None:
+    if mode & ZEROING:
+        await flush_range(inode, offset)
+    await remove_privileges(inode)
+    touch(inode)
 
 
 async def _allocate(file: OpenFile, mode: int, offset: int, length: int) -> None:

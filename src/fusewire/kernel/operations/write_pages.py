@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "clean",
+    "forget_clean",
     "launder",
     "link_write_file",
     "mark_dirty",
@@ -84,6 +85,12 @@ def note_dirty(inode: Inode, writeback: Writeback) -> None:
     if not writeback.is_dirty:
         writeback.dirty_since = inode.superblock.system.clock.now()
         inode.superblock.dirty_inodes[inode] = None
+
+
+def forget_clean(inode: Inode) -> None:
+    """Let the flusher pass `inode` over, unless something is still dirty."""
+    if inode.writeback is not None and not inode.writeback.is_dirty:
+        inode.superblock.dirty_inodes.pop(inode, None)
 
 
 def link_write_file(file: OpenFile) -> None:

@@ -4,50 +4,47 @@ Pages get dirty by write(2) under WRITEBACK_CACHE, and by shared mappings always
 (write_pages.py) by fsync, close, msync, munmap and chmod, by whoever drops pages, and by the
 flusher once they are old.
 
-Under WRITEBACK_CACHE the times of a regular file are ours, too, and go out in a SETATTR after its
-pages. What is written at the very time that the file bears already changes no time: so it is on
-Linux, whose clock ticks some 250 times a second, and so it is while our clock stands still.
+What others need of it all is here, or is named here: write_pages.py sends the pages, times.py the
+times, cached_write.py is how write(2) makes pages dirty.
 
 Lock order: inode semaphore, the semaphore `sync` of its writing back, page lock. Truncation,
 chmod, fsync and direct I/O forbid WRITEs (`no_writes`) while they hold the inode semaphore, and
 must not wait for a page under writeback until they allow them again.
 
-Not modelled: the limits of dirty memory but one, DIRTY_PAGES, beyond which a writer starts to
-write back.
-
-Source: fs/fuse/file.c, fuse_cache_write_iter, fuse_set_nowrite, fuse_launder_folio, fuse_fsync;
-fs/fuse/dir.c, fuse_flush_times; fs/fs-writeback.c, writeback_single_inode; fs/iomap/buffered-io.c.
+Source: fs/fuse/file.c, fuse_fsync, fuse_set_nowrite; fs/fs-writeback.c, writeback_single_inode.
 """
 
 from __future__ import annotations
 
-import errno
 from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
 from fusewire.errors import os_error
-from fusewire.kernel.operations import opening, reading
+from fusewire.kernel.operations.cached_write import cached_write
+from fusewire.kernel.operations.times import (
+    flush_dirty_times,
+    flush_time_update,
+    flush_times,
+    touch,
+    update_cached_ctime,
+    update_ctime,
+)
 from fusewire.kernel.operations.write_pages import (
     clean,
+    forget_clean,
     launder,
     link_write_file,
     mark_dirty,
-    note_dirty,
     send_queued,
     state_of,
     wait_written,
     write_pages,
 )
-from fusewire.kernel.tasks import Signal, current
-from fusewire.kernel.user_memory import UserBuffer, user_buffer
-from fusewire.kernel.vfs.page_cache import PAGE, PageCache
 from fusewire.kernel.waitq import Sleep
-from fusewire.wire import SetattrIn, SetattrValid
 
 if TYPE_CHECKING:
     from fusewire.kernel.vfs.inode import Inode
     from fusewire.kernel.vfs.open_file import OpenFile
-    from fusewire.kernel.vfs.page_cache import Page
     from fusewire.kernel.vfs.superblock import Superblock
 
 __all__ = [
@@ -63,7 +60,8 @@ __all__ = [
     "sync_inodes",
     "sync_writes",
     "touch",
-    "touch_ctime",
+    "update_cached_ctime",
+    "update_ctime",
     "wait_written",
     "write_and_wait",
     "write_back",
@@ -72,153 +70,10 @@ __all__ = [
     "write_pages",
 ]
 
-DIRTY_PAGES: Final = 8192  # of one file, 32 MiB; a writer who finds more writes them back
 EXPIRE: Final = 30.0  # seconds after which the flusher writes what is dirty (vm.dirty_expire_centisecs)
-SECOND: Final = 1_000_000_000  # nanoseconds
-FIRST_CTIME_MINOR: Final = 23
 
 
-# Into the cache.
-
-
-async def cached_write(
-    file: OpenFile, offset: int, data: bytes | memoryview | UserBuffer, size: int | None = None
-) -> int:
-    """Put `size` bytes of `data` into the page cache, to be written back later; return how many were put there.
-
-    The caller holds the inode semaphore, and has the size refreshed and suid taken off. A page of
-    which only a part is written is read first, if the file reaches into it. Fewer bytes than given
-    are the sign of an error, or of a kill, after some were written.
-
-    Raises:
-        OSError: EINTR if the caller was killed, EFAULT if `data` cannot be had, or whatever reading a
-            page failed with, before a single byte was written.
-    """
-    inode = file.inode
-    touch(inode)
-    source = user_buffer(data)
-    total = len(source) if size is None else size
-    done = since_error = 0
-    while done < total:
-        start = (offset + done) % PAGE
-        try:
-            room = min(PAGE - start, total - done, await source.fault_in(done))
-            piece = source.load(done, room)
-            page = await _page_to_write(file, (offset + done) // PAGE, len(piece))
-        except OSError:
-            if done == 0:
-                raise
-            if done == since_error:
-                break
-            since_error = done  # tried once more, as iomap_file_buffered_write does after a part was written
-            continue
-        _put(inode, page, start, piece)
-        done += len(piece)
-        await _limit_dirty(inode)
-    return done
-
-
-async def _page_to_write(file: OpenFile, index: int, size: int) -> Page:
-    """Return page `index`, locked, of which `size` bytes will be written and the others kept."""
-    if current().signal is Signal.FATAL:
-        raise os_error(errno.EINTR)
-    page = await PageCache.of(file.inode).lock(index)
-    try:
-        await page.wait_writeback()
-        if not page.uptodate and size < PAGE:
-            if index * PAGE < file.inode.attr.size:
-                await reading.fill_page(file, page)
-            else:
-                page.fill(b"")
-    except BaseException:
-        page.unlock()
-        raise
-    return page
-
-
-def _put(inode: Inode, page: Page, start: int, piece: bytes | memoryview) -> None:
-    page.data[start : start + len(piece)] = piece
-    page.uptodate = True
-    inode.attr.size = max(inode.attr.size, page.index * PAGE + start + len(piece))
-    mark_dirty(inode, page)
-    page.unlock()
-
-
-async def _limit_dirty(inode: Inode) -> None:
-    if len(state_of(inode).dirty) > DIRTY_PAGES:
-        await write_pages(inode, wait=False)
-
-
-# Times.
-
-
-def touch(inode: Inode) -> None:
-    """Set mtime and ctime to now, if they are ours to keep (file_update_time)."""
-    attr, now = inode.attr, _now(inode)
-    if inode.written_back and not (attr.mtime, attr.mtimensec) == (attr.ctime, attr.ctimensec) == now:
-        attr.mtime, attr.mtimensec = attr.ctime, attr.ctimensec = now
-        _dirty_times(inode)
-
-
-def touch_ctime(inode: Inode) -> None:
-    """Set ctime to now, if it is ours to keep; even if no time has passed (fuse_update_ctime)."""
-    if inode.written_back:
-        inode.attr.ctime, inode.attr.ctimensec = _now(inode)
-        _dirty_times(inode)
-
-
-def _dirty_times(inode: Inode) -> None:
-    writeback = state_of(inode)
-    note_dirty(inode, writeback)
-    writeback.times_dirty = True
-
-
-def _now(inode: Inode) -> tuple[int, int]:
-    seconds, nanoseconds = divmod(inode.superblock.system.clock.wall(), SECOND)
-    return seconds, nanoseconds - nanoseconds % inode.superblock.connection.settings.time_gran
-
-
-async def flush_times(inode: Inode) -> None:
-    """Tell the daemon mtime and ctime, through a file that is open for writing if there is one (fuse_flush_times).
-
-    Raises:
-        OSError: as the daemon says.
-    """
-    attr = inode.attr
-    connection = inode.superblock.connection
-    body = SetattrIn(SetattrValid.FATTR_MTIME, mtime=attr.mtime, mtimensec=attr.mtimensec)
-    if connection.settings.minor >= FIRST_CTIME_MINOR:
-        body.valid |= SetattrValid.FATTR_CTIME
-        body.ctime, body.ctimensec = attr.ctime, attr.ctimensec
-    file = inode.write_files[0].hold() if inode.write_files else None
-    if file is not None:
-        body.valid |= SetattrValid.FATTR_FH
-        body.fh = file.fh
-    try:
-        await connection.ask("SETATTR", inode.nodeid, body)
-    finally:
-        if file is not None:
-            opening.put_file(file)
-
-
-async def flush_time_update(inode: Inode) -> None:
-    """Tell the daemon at once of times that changed here; an error is kept for who asks."""
-    if inode.writeback is None or not inode.writeback.times_dirty:
-        return
-    try:
-        await _flush_dirty_times(inode)
-    except OSError as error:
-        inode.writeback.fail(error.errno or errno.EIO)
-    _forget_clean(inode)
-
-
-async def _flush_dirty_times(inode: Inode) -> None:
-    if inode.writeback is not None and inode.writeback.times_dirty:
-        inode.writeback.times_dirty = False
-        await flush_times(inode)
-
-
-# Out of the cache.
+# Waiting for it.
 
 
 async def write_and_wait(inode: Inode, first: int = 0, last: int | None = None) -> None:
@@ -256,15 +111,10 @@ async def write_inode(inode: Inode) -> None:
             await write_and_wait(inode)
         except OSError as error:
             failed = error
-        await _flush_dirty_times(inode)
-    _forget_clean(inode)
+        await flush_dirty_times(inode)
+    forget_clean(inode)
     if failed is not None:
         raise failed
-
-
-def _forget_clean(inode: Inode) -> None:
-    if inode.writeback is not None and not inode.writeback.is_dirty:
-        inode.superblock.dirty_inodes.pop(inode, None)
 
 
 async def write_before_fsync(file: OpenFile, first: int = 0, last: int | None = None) -> None:
@@ -284,8 +134,8 @@ async def write_before_fsync(file: OpenFile, first: int = 0, last: int | None = 
     check_failures(file)
     await sync_writes(inode)
     check_failures(file)
-    await _flush_dirty_times(inode)
-    _forget_clean(inode)
+    await flush_dirty_times(inode)
+    forget_clean(inode)
 
 
 def check_failures(file: OpenFile) -> None:
@@ -369,8 +219,8 @@ async def _write_quietly(inode: Inode, wait: bool) -> None:
             await write_inode(inode)
         else:
             await write_pages(inode, wait=False)
-            await _flush_dirty_times(inode)
-            _forget_clean(inode)
+            await flush_dirty_times(inode)
+            forget_clean(inode)
     except OSError:
         pass  # kept for who asks, or the connection is gone
     finally:

@@ -84,7 +84,8 @@ async def write(iocb: Iocb, data: bytes | bytearray | memoryview | UserBuffer) -
         return await direct_write(iocb, source)
     count = await _write_by_cache(iocb, source)
     if count > 0 and iocb.dsync:
-        await fuse_fsync(iocb.file, datasync=not iocb.sync)
+        end = iocb.position
+        await fuse_fsync(iocb.file, not iocb.sync, (end - count) // PAGE, (end - 1) // PAGE)
     return count
 
 

@@ -24,8 +24,7 @@ from typing import TYPE_CHECKING, Final
 
 from fusewire.errors import os_error
 from fusewire.kernel.operations.attributes import check_allowed
-from fusewire.kernel.operations.writeback import flush_time_update, touch_ctime
-from fusewire.kernel.vfs.inode import STATX_CTIME
+from fusewire.kernel.operations.writeback import update_ctime
 from fusewire.kernel.vfs.permission import MAY_READ, MAY_WRITE, credentials, owner_or_capable, permission
 from fusewire.wire import GetxattrIn, SetxattrIn, WireStruct
 
@@ -104,20 +103,14 @@ async def fuse_setxattr(inode: Inode, name: bytes, value: bytes, flags: int = 0,
     """
     inode.check_bad()
     await _ask(inode, "SETXATTR", SetxattrIn(len(value), flags, extra), (name,), value)
-    await _change_ctime(inode)
+    await update_ctime(inode)
 
 
 async def fuse_removexattr(inode: Inode, name: bytes) -> None:
     """Take `name` away; errors as `fuse_setxattr`. The caller holds the inode semaphore."""
     inode.check_bad()
     await _ask(inode, "REMOVEXATTR", None, (name,))
-    await _change_ctime(inode)
-
-
-async def _change_ctime(inode: Inode) -> None:
-    inode.invalidate(STATX_CTIME)
-    touch_ctime(inode)
-    await flush_time_update(inode)
+    await update_ctime(inode)
 
 
 async def _ask(

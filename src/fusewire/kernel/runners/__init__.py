@@ -32,6 +32,7 @@ __all__ = ["Method", "Runner", "method_here", "outcome", "settle"]
 
 T = TypeVar("T")
 
+
 @dataclass(slots=True, eq=False)
 class Method:
     """The method of a filesystem, while it is under way: who carries it out, and its own system calls."""

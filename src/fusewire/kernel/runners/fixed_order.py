@@ -63,8 +63,9 @@ class FixedOrder:
             raise self._busy()
         task = Task("kernel" if process is None else process.name, coroutine, process)
         self.start(task)
-        self.wait(task)
-        return outcome(task)  # type: ignore[no-any-return]
+        self._run(task)
+        result = task.result
+        return outcome(task) if isinstance(result, BaseException) else result  # type: ignore[return-value]
 
     def start(self, task: Task) -> None:
         task.runnable = self.runnable
@@ -89,11 +90,7 @@ class FixedOrder:
         Raises:
             RuntimeError, Deadlock: as `call`.
         """
-        try:
-            self._run(task, timeout)
-        except KeyboardInterrupt:
-            task.kill()
-            raise
+        self._run(task, timeout)
 
     def finish(self, timeout: float) -> None:
         """Run what filesystems have begun to its end, for `timeout` seconds at most."""
@@ -149,36 +146,44 @@ class FixedOrder:
     def _run(self, task: Task | None, timeout: float | None = None) -> None:
         if self._thread:
             raise self._busy()
-        deadline = NEVER if timeout is None else time.monotonic() + timeout
         self._thread = threading.get_ident()
         try:
             self._run_all()
-            while task is not None and not task.finished:
-                if not self._something_comes(deadline):
-                    raise Deadlock(who_waits_for_whom(task))
-                self._run_all()
+            if task is not None and not task.finished:
+                self._wait_for(task, NEVER if timeout is None else time.monotonic() + timeout)
             while self.loop is not None and self.loop.go_on():
                 self._run_all()
+        except KeyboardInterrupt:
+            if task is not None:
+                task.kill()
+            raise
         finally:
             self._thread = 0
+
+    def _wait_for(self, task: Task, deadline: float) -> None:
+        while not task.finished:
+            if not self._something_comes(deadline):
+                raise Deadlock(who_waits_for_whom(task))
+            self._run_all()
 
     def _run_all(self) -> None:
         runnable = self.runnable
         while runnable:
             task = runnable.popleft()
-            while task.ready:  # once, or at each step while somebody watches
-                self._resume(task)
+            # Once; or at each step, while somebody watches. (`task.ready`, spelt out: this is run all the time.)
+            while not task.finished and ((queue := task.trapped) is None or task not in queue.sleepers):
+                try:
+                    task.resume()
+                finally:
+                    if task.finished:
+                        self._finished(task)
+                    if self.after is not None:
+                        self.after(task)
 
-    def _resume(self, task: Task) -> None:
-        try:
-            task.resume()
-        finally:
-            if task.finished:
-                del self.tasks[task]
-                if task.ended is not None:
-                    task.ended(task)
-            if self.after is not None:
-                self.after(task)
+    def _finished(self, task: Task) -> None:
+        del self.tasks[task]
+        if task.ended is not None:
+            task.ended(task)
 
     def _something_comes(self, deadline: float) -> bool:
         """Let the loop or the clock bring something; False if they have nothing to bring, or not in time."""

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import logging
 import selectors
 import threading
 import time
@@ -31,6 +32,8 @@ from fusewire.kernel.tasks import Task, outside
 
 __all__ = ["StandingLoop"]
 
+logger = logging.getLogger("fusewire")
+
 T = TypeVar("T")
 Handle = Callable[[], object]
 
@@ -44,7 +47,7 @@ class StandingLoop(asyncio.SelectorEventLoop):
     def __init__(self, clock: StandingClock, runnable: deque[Task]) -> None:
         self.clock = clock
         self.runnable = runnable  # tasks of the kernel's end, which come first
-        self.tasks: set[asyncio.Task[Any]] = set()  # those that have not finished
+        self.tasks: dict[asyncio.Task[Any], Context] = {}  # those that have not finished
         self.jobs = 0  # under way in executors
         self.nothing_comes = False  # if nobody does anything, or not before `deadline`
         self.deadline = NEVER
@@ -59,14 +62,15 @@ class StandingLoop(asyncio.SelectorEventLoop):
 
     def begin(self, coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Make `coroutine` a task, and run it to its first await."""
+        context = copy_context()
         self._captures = True
-        task = super().create_task(coroutine)
+        task = super().create_task(coroutine, context=context)
         assert self._captured is not None
         step, self._captured = self._captured, None
         with self.seeming_to_run():
             step()
         if not task.done():
-            self._enter(task)
+            self._enter(task, context)
         return task
 
     @contextmanager
@@ -80,14 +84,15 @@ class StandingLoop(asyncio.SelectorEventLoop):
         finally:
             asyncio._set_running_loop(before)
 
-    def create_task(self, coro: Any, **options: Any) -> asyncio.Task[Any]:
-        task = super().create_task(coro, **options)
-        self._enter(task)
+    def create_task(self, coro: Any, *, context: Context | None = None, **options: Any) -> asyncio.Task[Any]:
+        context = copy_context() if context is None else context
+        task = super().create_task(coro, context=context, **options)
+        self._enter(task, context)
         return task
 
-    def _enter(self, task: asyncio.Task[Any]) -> None:
-        self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
+    def _enter(self, task: asyncio.Task[Any], context: Context) -> None:
+        self.tasks[task] = context
+        task.add_done_callback(self.tasks.pop)
 
     def call_soon(self, callback: Any, *args: Any, context: Context | None = None) -> asyncio.Handle:  # type: ignore[override]
         if self._captures:
@@ -133,12 +138,25 @@ class StandingLoop(asyncio.SelectorEventLoop):
             asyncio._set_running_loop(before)
 
     def put_away(self) -> None:
-        """Cancel what is left, let it end as far as it does so at once, and close."""
+        """Cancel what is left, let it end as far as it does so at once, drop the rest, and close."""
         for task in list(self.tasks):
             task.cancel()
         self.go_on()
         self.go_on()  # what was cancelled tells those that wait for it
+        for task, context in list(self.tasks.items()):
+            _drop(task, context)
         self.close()
+
+
+def _drop(task: asyncio.Task[Any], context: Context) -> None:
+    """Close the coroutine of `task` where it belongs; the garbage collector would do so just anywhere."""
+    task._log_destroy_pending = False  # type: ignore[attr-defined]
+    coroutine = task.get_coro()
+    assert coroutine is not None
+    try:
+        context.run(coroutine.close)
+    except BaseException:
+        logger.exception("a method that was left to itself did not end")
 
 
 class StandingSelector(selectors.DefaultSelector):

@@ -137,7 +137,7 @@ class Caller:
         return fd
 
     def new_fd(self, file: OpenFile, least: int = 0) -> int:
-        """Give `file` the lowest descriptor that is free, taking over the caller's reference; errors as `reserve_fd`."""
+        """Give `file` the lowest descriptor that is free, and the caller's reference; errors as `reserve_fd`."""
         return self.install(self.reserve_fd(least), file)
 
 

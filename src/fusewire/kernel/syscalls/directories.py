@@ -20,7 +20,7 @@ from fusewire.kernel.operations.directory import Room, fuse_readdir
 from fusewire.kernel.operations.opening import put_file
 from fusewire.kernel.syscalls.base import Caller, syscall
 from fusewire.kernel.vfs.open_path import Opening, open_path
-from fusewire.kernel.vfs.walk import Path
+from fusewire.kernel.vfs.walk import Path, filename_of
 from fusewire.kernel.waitq import Sleep
 
 if TYPE_CHECKING:
@@ -102,6 +102,9 @@ class Directories(Caller):
             file = await open_path(self, path, Opening(OPENDIR, 0))
         try:
             return await _list_all(file)
+        except OSError as error:
+            error.filename = path if isinstance(path, int) else filename_of(path)
+            raise
         finally:
             if isinstance(path, int):
                 file.position = 0  # whoever lists the descriptor again begins anew

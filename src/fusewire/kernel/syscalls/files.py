@@ -29,9 +29,7 @@ class Files(Caller):
     """open, close, dup and what concerns descriptors."""
 
     @syscall
-    async def open(
-        self, path: Path, flags: int, mode: int = 0o777, *, dir_fd: int | None = None
-    ) -> int:
+    async def open(self, path: Path, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
         """Open, and as `flags` (O_*) say make or empty, the file at `path`; return its descriptor.
 
         Raises:

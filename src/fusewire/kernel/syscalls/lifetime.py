@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from fusewire.kernel.operations.opening import close_file
 from fusewire.kernel.syscalls.base import syscall
@@ -23,21 +23,22 @@ from fusewire.kernel.vfs.address_space import AddressSpace, Area
 from fusewire.kernel.vfs.page_cache import Page
 
 if TYPE_CHECKING:
+    from fusewire.kernel.syscalls.process import Process
     from fusewire.kernel.vfs.open_file import OpenFile
 
 __all__ = ["Lifetime"]
-
-P = TypeVar("P", bound="Lifetime")
 
 
 class Lifetime(Memory):
     """How a process begins and ends."""
 
     @syscall
-    async def fork(self: P) -> P:
+    async def fork(self) -> Process:
         """Return a child: a process with the same open files, and the same of everything else."""
+        from fusewire.kernel.syscalls.process import Process  # which is made of us, too
+
         system = self.system
-        child = type(self)(system, system.new_pid(), dataclasses.replace(self.credentials), self.cwd.get())
+        child = Process(system, system.new_pid(), dataclasses.replace(self.credentials), self.cwd.get())
         child.umask_, child.open_max = self.umask_, self.open_max
         child.close_on_exec = set(self.close_on_exec)
         for fd, file in self.files.items():
@@ -49,7 +50,7 @@ class Lifetime(Memory):
 
     @syscall
     async def exec(self) -> None:
-        """Begin another program: memory is empty, and descriptors with FD_CLOEXEC are closed, whatever they say of it."""
+        """Begin another program: memory is empty, and descriptors with FD_CLOEXEC are closed, whatever that says."""
         await self.unmap_all()
         for fd in sorted(self.close_on_exec):
             await self._close_quietly(self.files.pop(fd))
@@ -57,7 +58,7 @@ class Lifetime(Memory):
 
     @syscall
     async def exit(self) -> None:
-        """End: memory goes first, then descriptors, lowest first, whatever they say of it. Idempotent."""
+        """End: memory goes first, then descriptors, lowest first, whatever that says. Idempotent."""
         if self.ended:
             return
         self.ended = True

@@ -1,9 +1,7 @@
 """System calls: mmap and its kin; and what is no system call, a program's use of its memory.
 
-A `Mapping` is what mmap(2) returns, as Python's `mmap.mmap`: indexed, sliced and assigned to, it
-touches memory as a program does, and its faults become READs. Used like this it runs the kernel
-until the fault is over, so code that is itself run by a kernel uses the coroutines, `load` and
-`store`, with addresses.
+mmap returns a `Mapping` (mapping.py), for programs outside of the kernel. Code that is itself run by
+a kernel uses the coroutines here, `load` and `store`, with addresses.
 
 A program that touches what is not there gets a signal. Here it gets an exception instead,
 `SegmentationFault` or `BusError`, and lives on.
@@ -23,7 +21,7 @@ import errno
 import functools
 import mmap
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
 
 from fusewire.errors import os_error
 from fusewire.kernel.operations import page_faults
@@ -34,6 +32,7 @@ from fusewire.kernel.operations.syncing import fuse_fsync
 from fusewire.kernel.operations.write_pages import state_of
 from fusewire.kernel.operations.writeback import link_write_file, write_inode
 from fusewire.kernel.syscalls.base import Caller, syscall
+from fusewire.kernel.syscalls.mapping import Mapping
 from fusewire.kernel.tasks import running
 from fusewire.kernel.vfs.address_space import AddressSpace, Area, page_round
 from fusewire.kernel.vfs.page_cache import PAGE
@@ -316,81 +315,3 @@ async def _read_ahead(area: Area, start: int, end: int) -> None:
             await force_readahead(file, area.index(start // PAGE), (end - start) // PAGE)
         finally:
             put_file(file)
-
-
-class Mapping:
-    """Memory of a process from `address` on, `len(mapping)` bytes of it.
-
-    Used from outside the kernel alone: each use runs until it is done (see the head of this module).
-    """
-
-    def __init__(self, process: Memory, address: int, length: int) -> None:
-        self.process = process
-        self.address = address
-        self.closed = False
-        self._length = length
-
-    def __repr__(self) -> str:
-        return f"<Mapping of {self.process.name} at {self.address:#x}, {self._length} bytes>"
-
-    def __len__(self) -> int:
-        return self._length
-
-    @overload
-    def __getitem__(self, index: int) -> int: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> bytes: ...
-
-    def __getitem__(self, index: int | slice) -> int | bytes:
-        """Return a byte, or some: what has to be read is read now. Errors as `Memory.load`."""
-        if isinstance(index, slice):
-            start, stop, stride = index.indices(self._length)
-            low, high = (start, stop) if stride > 0 else (stop + 1, start + 1)
-            return self._load(low, max(high - low, 0))[::stride]
-        return self._load(self._check(index), 1)[0]
-
-    def __setitem__(self, index: int | slice, value: int | bytes) -> None:
-        """Change a byte, or as many as the slice has. Errors as `Memory.store`."""
-        if isinstance(index, slice):
-            start, stop, stride = index.indices(self._length)
-            data = bytes(value)
-            if stride != 1 or len(data) != max(stop - start, 0):
-                raise ValueError("a slice of a mapping is replaced by as many bytes as it has")
-            self._store(start, data)
-        else:
-            self._store(self._check(index), bytes((int(value),)))
-
-    def flush(self) -> None:
-        """Have all of it written, and FSYNC: msync with MS_SYNC, of which it has the errors."""
-        self._run(self.process.msync(self.address, self._length))
-
-    def madvise(self, advice: int) -> None:
-        """Say how it will be used; as `Memory.madvise`."""
-        self._run(self.process.madvise(self.address, self._length, advice))
-
-    def close(self) -> None:
-        """Unmap it. Idempotent."""
-        if not self.closed:
-            self.closed = True
-            self._run(self.process.munmap(self.address, self._length))
-
-    def __enter__(self) -> Mapping:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
-
-    def _check(self, index: int) -> int:
-        if not -self._length <= index < self._length:
-            raise IndexError(f"byte {index} of a mapping of {self._length} bytes")
-        return index % self._length
-
-    def _load(self, offset: int, size: int) -> bytes:
-        return self._run(self.process.load(self.address + offset, size))
-
-    def _store(self, offset: int, data: bytes) -> None:
-        self._run(self.process.store(self.address + offset, data))
-
-    def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        return self.process.system.runner.call(coroutine, self.process)

@@ -54,7 +54,7 @@ class Cursor:
 class DirectoryCache:
     """The entries of one directory."""
 
-    __slots__ = ("complete", "entries", "epoch", "lost", "mtime", "off", "of_version", "size", "version")
+    __slots__ = ("complete", "entries", "epoch", "lost", "mtime", "of_version", "off", "size", "version")
 
     def __init__(self) -> None:
         self.version = 0  # how often it was begun anew
@@ -90,7 +90,7 @@ class DirectoryCache:
         )
 
     def add(self, entry: Entry, position: int) -> None:
-        """Take `entry`, which the daemon has said to stand at the cookie `position`, if that is where the cache ends."""
+        """Take `entry`, which the daemon says stands at the cookie `position`, if that is where the cache ends."""
         if self.complete or position != self.off:
             return
         length = dirent_size(len(entry.name))

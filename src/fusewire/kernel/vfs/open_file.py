@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from fusewire.kernel.vfs.dentry import Dentry
     from fusewire.kernel.vfs.directory_cache import Cursor
     from fusewire.kernel.vfs.inode import Inode
-    from fusewire.kernel.waitq import WaitQueue
+    from fusewire.kernel.vfs.polling import Pollers
 
 __all__ = ["O_LARGEFILE", "OpenFile"]
 
@@ -34,6 +34,7 @@ class OpenFile:
     """A file as somebody has opened it. `references` counts descriptors, mappings, and I/O under way."""
 
     __slots__ = (
+        "_position_lock",
         "cached_reference",
         "cursor",
         "dentry",
@@ -49,7 +50,6 @@ class OpenFile:
         "position",
         "readahead",
         "references",
-        "_position_lock",
     )
 
     def __init__(self, dentry: Dentry, inode: Inode, flags: int) -> None:
@@ -67,7 +67,7 @@ class OpenFile:
         )  # of its WRITEs that failed
         self.flocked = False  # flock(2) was used: RELEASE says so
         self.cached_reference = False  # it counts in the inode's iocachectr
-        self.poll_waitq: WaitQueue | None = None
+        self.poll_waitq: Pollers | None = None
         self.readahead: object = None  # state of reading.py
         self.cursor: Cursor | None = None  # where it stands in the directory's cache
         self._position_lock: Semaphore | None = None

@@ -132,9 +132,7 @@ async def _open_or_make(process: Caller, path: Path, opening: Opening, dir_fd: i
         return await _walk_and_open(process, path, opening, dir_fd, REVAL)
 
 
-async def _walk_and_open(
-    process: Caller, path: Path, opening: Opening, dir_fd: int | None, intent: int
-) -> OpenFile:
+async def _walk_and_open(process: Caller, path: Path, opening: Opening, dir_fd: int | None, intent: int) -> OpenFile:
     on_path = parent_of(process, path, dir_fd=dir_fd, intent=intent)
     async with on_path as last:
         return await _open_last(on_path.walk, last.name, last.trailing_slash, opening)
@@ -190,7 +188,7 @@ async def _find_or_make(parent: Dentry, name: bytes, opening: Opening) -> Dentry
 
 
 async def _find(parent: Dentry, name: bytes, intent: int, opening: Opening) -> tuple[Dentry, int]:
-    """Return the dentry of `name`, referenced; if it is negative, the caller may make a file there, with the permissions returned.
+    """Return the dentry of `name`, referenced, and if it is negative the permissions of the file to be made there.
 
     Whether he may is asked before the daemon is, but matters only if there is nothing (lookup_open).
     """
