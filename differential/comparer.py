@@ -25,7 +25,7 @@ class Findings:
     programs: int = 0
     requests: int = 0
     differing: int = 0
-    either: int = 0  # differed first, and not when Linux was asked again
+    either: list[int | None] = field(default_factory=list)  # seeds that differed, but not when Linux was asked again
     fired: Counter[str] = field(default_factory=Counter)
     kinds: Counter[tuple[object, ...]] = field(default_factory=Counter)
     seconds: dict[str, float] = field(default_factory=lambda: {"Linux": 0.0, "embedded": 0.0})
@@ -66,7 +66,7 @@ class Comparer:
         if found is None:
             return None
         if self.linux_does_either(found):
-            self.findings.either += 1
+            self.findings.either.append(program.seed)
             return None
         self.findings.differing += 1
         self.findings.kinds[found.kind] += 1

@@ -10,6 +10,7 @@ import errno
 import fcntl
 import os
 import select
+import time
 from collections.abc import Coroutine
 from typing import Any, Final
 
@@ -33,7 +34,6 @@ from fusewire.wire import FUSE_KERNEL_MINOR_VERSION
 
 __all__ = ["run"]
 
-TICK: Final = 0.004  # seconds
 STUCK: Final[Result] = ("hung", None)
 
 
@@ -57,6 +57,7 @@ def started(session: RecordedSession, subject: Subject) -> Ends:
     plan = Plan(session.filesystem, MountOptions(), options, FUSE_KERNEL_MINOR_VERSION, LINUX, 1, False, 0)
     ends = Ends(plan, "fixed order")
     ends.session = session
+    set_clock(ends)
     ends.start()
     return ends
 
@@ -71,11 +72,18 @@ def perform_all(program: Program, ends: Ends, session: RecordedSession) -> Trans
     results = []
     ticks = SUBJECTS[program.subject].ticks
     for step in program.steps:
-        if ticks and isinstance(ends.system.clock, StandingClock):
-            ends.system.clock.advance(TICK)
+        if ticks:
+            set_clock(ends)
         results.append(performed(actors[step.role], step))
         session.marks.append(len(session.messages))
     return transcribe(session, results, {it.pid: f"p{role}" for role, it in processes.items()})
+
+
+def set_clock(ends: Ends) -> None:
+    """Let the kernel's clock say what the filesystem's does: a filesystem compares times of both."""
+    clock = ends.system.clock
+    assert isinstance(clock, StandingClock)
+    clock.advance(max(0, time.time_ns() - clock.wall()) / 1e9)
 
 
 def process(ends: Ends, role: int) -> kernel_end.Process:

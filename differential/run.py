@@ -134,7 +134,9 @@ def report(findings: Findings, seconds: float) -> None:
     """Print what was run, and how often each rule was at work."""
     print(f"{findings.programs} programs, {findings.requests} requests on Linux, {seconds:.0f} s, of one CPU's time:")
     print("  " + ", ".join(f"{spent:.0f} s on {name}" for name, spent in findings.seconds.items()))
-    print(f"{findings.differing} programs differ; {findings.either} more did, until Linux was asked again")
+    print(f"{findings.differing} programs differ; {len(findings.either)} more did, until Linux was asked again")
+    for seed in findings.either[:SHOWN]:
+        print(f"    seed {seed}")
     for kind, count in findings.kinds.most_common():
         print(f"  {count:6}  {kind}")
     print("rules, and in how many programs they were at work:")

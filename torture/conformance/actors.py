@@ -1,24 +1,27 @@
-"""Actors: processes that make system calls with an identity.
+"""Actors: processes that make system calls with an identity; and places, where they do it.
 
 Permissions depend on who asks, and a process that became somebody else cannot come back.
-So each identity is a forked child which makes the calls that it is sent and sends back the
-result or the errno. The suite itself never touches the filesystem under test: where that
-hangs, it can still say in which call, and end.
+So on Linux each identity is a forked child which makes the calls that it is sent and sends back
+the result or the errno. The suite itself never touches the filesystem under test: where that
+hangs, it can still say in which call, and end. Actors on an embedded kernel: embedded.py.
 """
 
 from __future__ import annotations
 
 import os
 import signal
+import time
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, Pipe
-from typing import Any
+from typing import Any, Protocol
 
-from torture.conformance.calls import CALLS
+from torture.conformance.calls import NAMES, Skipped
 from torture.conformance.libc import libc
+from torture.conformance.linux import LinuxCalls
 
 PATIENCE = 30.0  # seconds that one system call may take
 PR_SET_PDEATHSIG = 1
+CLOCK_REALTIME_COARSE = 5  # the clock of most filesystems' timestamps; linux/time.h
 
 FLAG_NAMES = ("O_WRONLY", "O_RDWR", "O_CREAT", "O_EXCL", "O_TRUNC", "O_APPEND", "O_DIRECTORY", "O_NOFOLLOW", "O_PATH")
 WITH_MODES = frozenset(("chmod", "fchmod", "mkdir", "mkfifo", "mknod", "create", "umask"))
@@ -78,8 +81,54 @@ def flags_text(flags: int) -> str:
 class Actor:
     """A process with an identity; every call of `calls.py` is an attribute of it."""
 
-    def __init__(self, identity: Identity, base: int) -> None:
+    def __init__(self, identity: Identity) -> None:
         self.identity = identity
+
+    def __getattr__(self, name: str) -> Call:
+        if name not in NAMES and name != "enter":
+            raise AttributeError(name)
+        return Call(self, name)
+
+    def ask(self, name: str, arguments: tuple[object, ...]) -> Any:
+        """Have the process make a call, and return its result."""
+        raise NotImplementedError
+
+    def end(self) -> None:
+        """Have the process end, and wait for it if it can."""
+        raise NotImplementedError
+
+
+class Place(Protocol):
+    """A directory under test, and the kernel that it is on."""
+
+    root: Identity  # who prepares, and cleans up
+
+    def actor(self, who: Identity) -> Actor:
+        """A process that stands in the directory."""
+
+    def tick(self) -> None:
+        """Let the clock of the timestamps move on."""
+
+
+class OnLinux:
+    """A directory of this machine; `base` is a descriptor of it."""
+
+    def __init__(self, base: int) -> None:
+        self.base = base
+        self.root = Identity("root" if os.geteuid() == 0 else "me", os.geteuid(), os.getegid())
+
+    def actor(self, who: Identity) -> ForkedActor:
+        return ForkedActor(who, self.base)
+
+    def tick(self) -> None:
+        time.sleep(2 * time.clock_getres(CLOCK_REALTIME_COARSE))
+
+
+class ForkedActor(Actor):
+    """A child of this process."""
+
+    def __init__(self, identity: Identity, base: int) -> None:
+        super().__init__(identity)
         self.pipe, theirs = Pipe()
         self.pid = os.fork()
         if self.pid == 0:
@@ -88,27 +137,39 @@ class Actor:
             serve(theirs, base)
         theirs.close()
 
-    def __getattr__(self, name: str) -> Call:
-        if name not in CALLS and name != "enter":
-            raise AttributeError(name)
-        return Call(self, name)
-
     def ask(self, name: str, arguments: tuple[object, ...]) -> Any:
-        """Have the process make a call, and return its result."""
         self.pipe.send((name, arguments))
         if not self.pipe.poll(PATIENCE):
             raise Hung(Call(self, name).text(arguments))
-        number, result = self.pipe.recv()
-        if number == -1:
-            raise TypeError(f"{name}: {result}")
-        if number:
-            raise OSError(number, os.strerror(number))
-        return result
+        return result_of(name, *self.pipe.recv())
 
     def end(self) -> None:
-        """Have the process end, and wait for it if it can."""
         self.pipe.close()
         os.waitpid(self.pid, 0)
+
+
+Answer = tuple[int, Any]  # an errno, and the result if that is 0
+
+
+def made(call: Any, arguments: tuple[object, ...]) -> Answer:
+    """Make a call. What it raises is an errno, or -1 with a text."""
+    try:
+        return 0, call(*arguments)
+    except Skipped:
+        raise
+    except OSError as error:
+        return error.errno or -1, None
+    except Exception as error:  # most often None, given for the result of a call that failed before
+        return -1, f"{type(error).__name__}: {error}"
+
+
+def result_of(name: str, number: int, result: Any) -> Any:
+    """The result in the answer to a call; raises what the answer says."""
+    if number == -1:
+        raise TypeError(f"{name}: {result}")
+    if number:
+        raise OSError(number, os.strerror(number))
+    return result
 
 
 def keep_only(*fds: int) -> None:
@@ -133,21 +194,12 @@ def become(identity: Identity) -> None:
 
 def serve(pipe: Connection, base: int) -> None:
     """Make calls until the pipe is closed; `base` is the directory that holds those of the cases."""
-
-    def enter(name: str) -> None:
-        os.fchdir(base)
-        os.chdir(name)
-
-    calls = {**CALLS, "enter": enter}
+    calls = LinuxCalls()
     while True:
         try:
             name, arguments = pipe.recv()
         except EOFError:
             os._exit(0)
-        try:
-            answer: tuple[int, Any] = (0, calls[name](*arguments))
-        except OSError as error:
-            answer = (error.errno or -1, None)
-        except Exception as error:  # most often None, given for the result of a call that failed before
-            answer = (-1, f"{type(error).__name__}: {error}")
-        pipe.send(answer)
+        if name == "enter":
+            name, arguments = "entered", (base, *arguments)
+        pipe.send(made(calls.named(name), arguments))

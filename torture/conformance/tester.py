@@ -10,20 +10,19 @@ from __future__ import annotations
 
 import errno
 import os
-import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from torture.conformance.actors import Actor, Call, Hung, Identity
+from torture.conformance.actors import Actor, Call, Hung, Identity, Place
+from torture.conformance.calls import Skipped
 
 ALICE = Identity("alice", 65501, 65501, (65511,))
 BOB = Identity("bob", 65502, 65502)
 CAROL = Identity("carol", 65503, 65501)  # in alice's group
-
-CLOCK_REALTIME_COARSE = 5  # the clock of most filesystems' timestamps; linux/time.h
 
 Body = Callable[["Tester"], None]
 
@@ -51,10 +50,6 @@ def case(group: str, needs: str = "") -> Callable[[Body], Body]:
     return register
 
 
-class Skipped(Exception):
-    """The case does not apply here; the text says why."""
-
-
 @dataclass(frozen=True)
 class Result:
     """One line of the report. `verdict` is "ok", "not ok" or "skip"."""
@@ -67,14 +62,15 @@ class Result:
 class Tester:
     """What a case gets: the actors, and the checks."""
 
-    def __init__(self, base: int, report: Callable[[Result], None]) -> None:
+    def __init__(self, place: Place, report: Callable[[Result], None]) -> None:
+        self.place = place
         self.report = report
         self.seen: Counter[str] = Counter()
         self.prefix = ""
-        self.root = Actor(Identity("root" if os.geteuid() == 0 else "me", os.geteuid(), os.getegid()), base)
-        users = (ALICE, BOB, CAROL) if os.geteuid() == 0 else ()
-        self.users = {who.name: Actor(who, base) for who in users}
-        self.base = base
+        self.root = place.actor(place.root)
+        self.privileged = place.root.uid == 0
+        users = (ALICE, BOB, CAROL) if self.privileged else ()
+        self.users = {who.name: place.actor(who) for who in users}
 
     @property
     def alice(self) -> Actor:
@@ -87,6 +83,21 @@ class Tester:
     @property
     def carol(self) -> Actor:
         return self.users["carol"]
+
+    @contextmanager
+    def also(self, who: Identity) -> Iterator[Actor]:
+        """A further actor, for a while, who stands where the others do."""
+        home = os.path.basename(self.root.getcwd())
+        actor = self.place.actor(who)
+        try:
+            actor.enter(home)
+            yield actor
+        finally:
+            actor.end()
+
+    def tick(self) -> None:
+        """Let the clock of the timestamps move on."""
+        self.place.tick()
 
     # The checks.
 
@@ -242,9 +253,4 @@ def brief(value: object) -> str:
     return text if len(text) <= 100 else f"{text[:80]}...({len(text)} characters)"
 
 
-def tick() -> None:
-    """Let the clock of the timestamps move on."""
-    time.sleep(2 * time.clock_getres(CLOCK_REALTIME_COARSE))
-
-
-__all__ = ["ALICE", "BOB", "CAROL", "CASES", "Case", "Hung", "Result", "Tester", "case", "name_of", "tick"]
+__all__ = ["ALICE", "BOB", "CAROL", "CASES", "Case", "Hung", "Result", "Skipped", "Tester", "case", "name_of"]

@@ -9,11 +9,9 @@ Source: credentials(7), path_resolution(7); fs/attr.c, setattr_prepare; kernel/g
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from errno import EACCES, EPERM
 
-from torture.conformance.actors import Actor, Identity
+from torture.conformance.actors import Identity
 from torture.conformance.tester import ALICE, BOB, Tester, case
 
 MADE = ("file", "dir", "fifo", "socket", "symlink")
@@ -23,24 +21,12 @@ NOBODY = Identity("nobody", 65534, 65534, (65533, 65532))
 JOINER = Identity("frank", 65505, 65505, tuple(range(65600, 65900)))
 
 
-@contextmanager
-def also(t: Tester, who: Identity) -> Iterator[Actor]:
-    """A further actor, who stands where the others do."""
-    home = os.path.basename(t.root.getcwd())
-    actor = Actor(who, t.base)
-    try:
-        actor.enter(home)
-        yield actor
-    finally:
-        actor.end()
-
-
 @case("callers", needs="users")
 def effective_ids(t: Tester) -> None:
     """A process of root's that takes another's effective ids has his rights, no more and no less."""
     t.put("file", "of-alice", 0o600, who=ALICE, content=b"x")
     t.put("file", "of-bob", 0o600, who=BOB)
-    with also(t, t.root.identity) as actor:
+    with t.also(t.root.identity) as actor:
         actor.setegid(ALICE.gid)
         actor.seteuid(ALICE.uid)
         t.works(actor.read_file, "of-alice")
@@ -62,7 +48,7 @@ def roots_group_is_not_root(t: Tester) -> None:
     for kind in MADE:
         t.put(kind, f"dir/{kind}")
     t.put("file", "for-the-group", 0o660)
-    with also(t, IN_ROOTS_GROUP) as dave:
+    with t.also(IN_ROOTS_GROUP) as dave:
         t.works(dave.open, "for-the-group", os.O_RDWR)
         for kind in MADE:
             path = f"dir/{kind}"
@@ -82,7 +68,7 @@ def numbers_at_the_edge_of_16_bits(t: Tester) -> None:
         t.root.mkdir(who.name, 0o755)
         t.root.chown(who.name, LARGE.uid, LARGE.gid)
         t.root.chmod(who.name, 0o777)
-        with also(t, who) as actor:
+        with t.also(who) as actor:
             for kind in MADE:
                 path = f"{who.name}/{kind}"
                 t.works(actor.make, kind, path)
@@ -101,7 +87,7 @@ def three_hundred_groups(t: Tester) -> None:
     t.put("file", "file")
     t.root.chown("file", 0, last)
     t.root.chmod("file", 0o060)
-    with also(t, JOINER) as frank:
+    with t.also(JOINER) as frank:
         t.works(frank.open, "file", os.O_RDWR)
         t.works(frank.create, "dir/program", 0o2755)
         t.owner("dir/program", JOINER.uid, last)

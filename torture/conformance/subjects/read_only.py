@@ -76,10 +76,7 @@ def everything_that_would_change_it(t: Tester) -> None:
     t.put("file", "other")
     t.root.symlink("file", "link")
     t.root.mkdir("dir", 0o755)
-    home = os.path.basename(t.root.getcwd())
-    reader = Actor(t.root.identity, t.base)
-    try:
-        reader.enter(home)
+    with t.also(t.root.identity) as reader:
         enter_read_only(t, reader)
         for name, arguments in REFUSED:
             t.fails(EROFS, getattr(reader, name), *arguments)
@@ -92,8 +89,6 @@ def everything_that_would_change_it(t: Tester) -> None:
         t.equal("names", sorted(reader.listdir(".")), ["dir", "file", "link", "other"])
         t.works(reader.access, "file", os.R_OK)
         t.works(reader.open, "file", os.O_RDONLY | os.O_CREAT)
-    finally:
-        reader.end()
 
 
 def enter_read_only(t: Tester, reader: Actor) -> None:

@@ -15,7 +15,7 @@ from errno import EACCES, EEXIST, EPERM
 from typing import NamedTuple
 
 from torture.conformance.calls import AT_SYMLINK_NOFOLLOW, UTIME_NOW
-from torture.conformance.tester import ALICE, BOB, Tester, case, tick
+from torture.conformance.tester import ALICE, BOB, Tester, case
 
 KINDS = ("file", "dir", "fifo", "socket", "char", "block", "symlink")
 GROUP = ALICE.groups[0]
@@ -98,7 +98,7 @@ def changed(before: os.stat_result, after: os.stat_result) -> str:
 def of_every_kind(t: Tester) -> None:
     for kind, where, _ in applied():
         prepare(t, kind, where)
-    tick()
+    t.tick()
     for kind, where, row in applied():
         for each in t.actors():
             each.chdir(where)
@@ -128,7 +128,7 @@ def of_birth(t: Tester) -> None:
         if born is None:
             t.skip("this filesystem does not tell of births")
         t.true(f"{kind} is born when it is made", abs(born - made.st_ctime_ns) < 10**9, born - made.st_ctime_ns)
-        tick()
+        t.tick()
         t.root.utimensat(kind, (1000, 0), (2000, 0), AT_SYMLINK_NOFOLLOW)
         t.root.lchown(kind, 1, 1)
         if kind != "symlink":
@@ -150,6 +150,6 @@ def a_new_name_is_not_a_new_file(t: Tester) -> None:
     if born is None:
         t.skip("this filesystem does not tell of births")
     t.root.unlink("file")
-    tick()
+    t.tick()
     t.root.open("file", os.O_RDWR | os.O_CREAT)
     t.true("birth of the second", t.root.birth_ns("file") > born, born)

@@ -27,11 +27,13 @@ from fusewire.kernel.operations.writeback import flush_time_update, touch
 from fusewire.kernel.operations.writing import write, wrote
 from fusewire.kernel.vfs.iocb import Iocb
 from fusewire.kernel.vfs.page_cache import PAGE
+from fusewire.kernel.waitq import Sleep
 from fusewire.wire import CopyFileRangeIn
 
 if TYPE_CHECKING:
     from fusewire.kernel.vfs.inode import Inode
     from fusewire.kernel.vfs.open_file import OpenFile
+    from fusewire.kernel.vfs.page_cache import Page
 
 __all__ = ["fuse_copy_file_range", "splice"]
 
@@ -126,19 +128,37 @@ class Pipe:
     It begins where it has not yet been written from.
     """
 
-    __slots__ = ("end", "pieces", "written")
+    __slots__ = ("end", "pages", "pieces", "written")
 
     def __init__(self) -> None:
         self.pieces: list[tuple[int, memoryview]] = []  # by where each began when it was put in
+        self.pages: list[tuple[int, Page]] = []  # the same, by where each ended
         self.end = 0
         self.written = 0
 
     def __len__(self) -> int:
         return self.end - self.written
 
-    def add(self, piece: memoryview) -> None:
+    def add(self, piece: memoryview, page: Page | None = None) -> None:
         self.pieces.append((self.end, piece))
         self.end += len(piece)
+        if page is not None:
+            self.pages.append((self.end, page))
+
+    async def confirm(self) -> bool:
+        """Look whether what is left may be written; False if a page of it is gone (page_cache_pipe_buf_confirm).
+
+        Raises:
+            OSError: EIO if a page is not uptodate any more: it was written to meanwhile, and that failed.
+        """
+        for end, page in self.pages:
+            if end > self.written and not page.uptodate:
+                await page.wait_unlocked(Sleep.UNINTERRUPTIBLE)
+                if not page.cached:
+                    return False
+                if not page.uptodate:
+                    raise os_error(errno.EIO)
+        return True
 
     async def fault_in(self, offset: int, write: bool = False) -> int:
         return len(self) - offset
@@ -156,8 +176,10 @@ async def splice(source: OpenFile, offset: int, target: OpenFile, target_offset:
     """Copy by reads and writes; return how many bytes were copied: fewer at the end of `source`, or after an error.
 
     Raises:
-        OSError: what reading or writing failed with, before anything was copied.
+        OSError: EINVAL if `source` has no offsets; what reading or writing failed with, before anything was copied.
     """
+    if not source.seekable:
+        raise os_error(errno.EINVAL)
     done = 0
     while done < length:
         try:
@@ -185,7 +207,7 @@ async def _read_into_pipe(source: OpenFile, offset: int, size: int) -> Pipe:
             stop = min(source.inode.attr.size, end)
             for page in pages[: PIPE - len(pipe.pieces)]:
                 within = position % PAGE
-                pipe.add(memoryview(page.data)[within : within + max(0, stop - position)])
+                pipe.add(memoryview(page.data)[within : within + max(0, stop - position)], page)
                 position = offset + pipe.end
             state_of(source).prev_pos = position
     except OSError:
@@ -198,7 +220,7 @@ async def _write_from_pipe(pipe: Pipe, target: OpenFile, offset: int) -> None:
     """Write all that is in the pipe, or as much as can be written; errors as `splice`."""
     while len(pipe):
         try:
-            written = await write(Iocb(target, offset + pipe.written), pipe)
+            written = await write(Iocb(target, offset + pipe.written), pipe) if await pipe.confirm() else 0
         except OSError:
             if not pipe.written:
                 raise

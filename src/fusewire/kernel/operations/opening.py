@@ -134,9 +134,7 @@ async def _open_regular(file: OpenFile) -> None:
     await _ask_open(file, "OPEN")
     await _finish_open(file)
     if file.flags & os.O_TRUNC and connection.has(InitFlags.FUSE_ATOMIC_O_TRUNC):
-        inode.attr.size = 0
-        inode.bump()
-        inode.invalidate(TRUNCATED)
+        _truncated(inode)
 
 
 async def _drop_old_pages(file: OpenFile) -> None:
@@ -147,7 +145,7 @@ async def _drop_old_pages(file: OpenFile) -> None:
         await invalidate_pages(file.inode)
 
 
-async def _truncated(inode: Inode) -> None:
+def _truncated(inode: Inode) -> None:
     """Note that the daemon has emptied the file as it opened it (fuse_truncate_update_attr)."""
     from fusewire.kernel.operations.times import touch  # which needs us, too
 
@@ -155,7 +153,6 @@ async def _truncated(inode: Inode) -> None:
     inode.attr.size = 0
     touch(inode)
     inode.invalidate(TRUNCATED)
-    await truncate_pages(inode, 0)
 
 
 async def _ask_open(file: OpenFile, name: str) -> None:

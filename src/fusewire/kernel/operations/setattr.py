@@ -30,7 +30,7 @@ from fusewire.kernel.operations.lock_owner import lock_owner
 from fusewire.kernel.operations.privileges import has_capabilities, privileges_to_drop, remove_capabilities
 from fusewire.kernel.operations.writeback import no_writes, sync_writes, write_inode
 from fusewire.kernel.tasks import current
-from fusewire.kernel.vfs.changes import Change, Changing, check_change, check_touch
+from fusewire.kernel.vfs.changes import Change, Changing, check_change, check_touch, lends_group, lends_ids
 from fusewire.kernel.vfs.inode import INVALIDATE, STATX_BASIC, TRUNCATE, seconds
 from fusewire.kernel.vfs.permission import credentials
 from fusewire.kernel.waitq import Sleep
@@ -47,7 +47,6 @@ SECOND: Final = 1_000_000_000  # nanoseconds
 MASK_64: Final = (1 << 64) - 1
 KILL_SUIDGID: Final = Changing.KILL_SUID | Changing.KILL_SGID
 SUID_OR_SGID: Final = stat.S_ISUID | stat.S_ISGID
-SGID_AND_EXEC: Final = stat.S_ISGID | stat.S_IXGRP
 CHANGES_OWNER: Final = Changing.UID | Changing.GID
 WANTS_PAGES_WRITTEN: Final = (
     Changing.MODE | Changing.UID | Changing.GID | Changing.MTIME_SET | Changing.TIMES_SET
@@ -116,8 +115,11 @@ async def notify_change(inode: Inode, change: Change, dentry: Dentry | None = No
         OSError: EOPNOTSUPP for the mode of a symlink; as `fuse_setattr`.
     """
     await check_touch(inode, change)
-    if change.what & Changing.MODE and inode.is_symlink:
-        raise os_error(errno.EOPNOTSUPP)
+    if change.what & Changing.MODE:
+        if inode.is_symlink:
+            raise os_error(errno.EOPNOTSUPP)
+        if lends_ids(change.mode):
+            inode.no_privileges = False  # even if the change is refused after all
     _set_times(inode, change)
     if change.what & Changing.KILL_PRIV and not await has_capabilities(inode):
         change.what &= ~Changing.KILL_PRIV
@@ -178,7 +180,7 @@ async def _leave_suidgid_to_the_daemon(inode: Inode, change: Change) -> None:
     if change.mode & stat.S_ISUID:
         change.what |= Changing.MODE
         change.mode &= ~stat.S_ISUID
-    if inode.mode & SGID_AND_EXEC == SGID_AND_EXEC:
+    if lends_group(inode.mode):
         change.what |= Changing.MODE
         change.mode &= ~stat.S_ISGID
 

@@ -134,7 +134,7 @@ async def _send(source: OpenFile, start: int, target: OpenFile, count: int) -> i
     _check_area(target.position, count)
     if start + count > LARGEST:
         raise os_error(errno.EOVERFLOW)
-    if target.flags & os.O_APPEND or source.inode.is_dir or not source.seekable:
+    if target.flags & os.O_APPEND or source.inode.is_dir:
         raise os_error(errno.EINVAL)
     copied = await splice(source, start, target, target.position, count)
     target.position += copied

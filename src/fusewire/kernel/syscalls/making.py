@@ -21,6 +21,7 @@ from fusewire.kernel.operations.lookup import CREATE, EXCL, lookup_last
 from fusewire.kernel.operations.names import fuse_link, fuse_mkdir, fuse_mknod, fuse_symlink
 from fusewire.kernel.syscalls.again import again_if_stale
 from fusewire.kernel.syscalls.base import Caller, syscall
+from fusewire.kernel.vfs.changes import lends_ids, strip_sgid
 from fusewire.kernel.vfs.permission import (
     MAY_READ,
     MAY_WRITE,
@@ -36,12 +37,11 @@ if TYPE_CHECKING:
     from fusewire.kernel.vfs.dentry import Dentry
     from fusewire.kernel.vfs.inode import Inode
 
-__all__ = ["Making", "of_two", "strip_sgid"]
+__all__ = ["Making", "of_two"]
 
 NODES: Final = (stat.S_IFREG, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFIFO, stat.S_IFSOCK)
 DEVICES: Final = (stat.S_IFCHR, stat.S_IFBLK)
 LARGEST_DEVICE: Final = 0xFFFFFFFF
-SGID_OF_A_PROGRAM: Final = stat.S_ISGID | stat.S_IXGRP
 
 
 class Making(Caller):
@@ -194,21 +194,13 @@ class Making(Caller):
 async def _safe_to_link(inode: Inode) -> bool:
     """Whether it is a plain file that the caller may read and write anyway (safe_hardlink_source)."""
     mode = inode.mode
-    if not inode.is_regular or mode & stat.S_ISUID or mode & SGID_OF_A_PROGRAM == SGID_OF_A_PROGRAM:
+    if not inode.is_regular or lends_ids(mode):
         return False
     try:
         await permission(inode, MAY_READ | MAY_WRITE)
     except OSError:
         return False
     return True
-
-
-def strip_sgid(directory: Inode, mode: int) -> int:
-    """Return `mode` without a setgid bit that would lend its maker a group that is not his (mode_strip_sgid)."""
-    if mode & SGID_OF_A_PROGRAM != SGID_OF_A_PROGRAM or not directory.mode & stat.S_ISGID:
-        return mode
-    who = credentials()
-    return mode if who.in_group(directory.attr.gid) or who.privileged else mode & ~stat.S_ISGID
 
 
 def of_two(error: OSError, src: Path, dst: Path) -> OSError:

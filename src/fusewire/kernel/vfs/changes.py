@@ -28,7 +28,17 @@ if TYPE_CHECKING:
     from fusewire.kernel.vfs.inode import Inode
     from fusewire.kernel.vfs.open_file import OpenFile
 
-__all__ = ["Change", "Changing", "check_change", "check_touch", "sgid_to_drop", "suidgid_to_drop"]
+__all__ = [
+    "Change",
+    "Changing",
+    "check_change",
+    "check_touch",
+    "lends_group",
+    "lends_ids",
+    "sgid_to_drop",
+    "strip_sgid",
+    "suidgid_to_drop",
+]
 
 LARGEST_FILE: Final = (1 << 63) - 1  # bytes (s_maxbytes)
 SGID_AND_EXEC: Final = stat.S_ISGID | stat.S_IXGRP
@@ -143,3 +153,21 @@ def suidgid_to_drop(inode: Inode) -> int:
     if credentials().privileged or not inode.is_regular:
         return 0
     return (Changing.KILL_SUID if inode.mode & stat.S_ISUID else 0) | sgid_to_drop(inode)
+
+
+def lends_group(mode: int) -> bool:
+    """Whether a program of this `mode` runs in its group's name; setgid alone means mandatory locking."""
+    return mode & SGID_AND_EXEC == SGID_AND_EXEC
+
+
+def lends_ids(mode: int) -> bool:
+    """Whether a program of this `mode` runs in its owner's or its group's name (is_sxid)."""
+    return bool(mode & stat.S_ISUID) or lends_group(mode)
+
+
+def strip_sgid(directory: Inode, mode: int) -> int:
+    """Return `mode` without a setgid bit that would lend its maker a group that is not his (mode_strip_sgid)."""
+    if not lends_group(mode) or not directory.mode & stat.S_ISGID:
+        return mode
+    who = credentials()
+    return mode if who.in_group(directory.attr.gid) or who.privileged else mode & ~stat.S_ISGID

@@ -93,7 +93,11 @@ async def permission(inode: Inode, mask: int, *, access: bool = False) -> None:
         raise os_error(errno.EIO)
     if not superblock.options.allow_other and not allowed(superblock):
         raise os_error(errno.EACCES)
-    if superblock.default_permissions:
+    if inode.is_symlink:  # FUSE has no check of its own for them: nothing is asked of the daemon
+        who = credentials()
+        if not _granted(inode, mask, who) and not who.privileged:
+            raise os_error(errno.EACCES)
+    elif superblock.default_permissions:
         await _by_mode(inode, mask)
     elif access:
         if mask & MAY_EXEC and inode.is_regular and inode.stale(NEEDED):
