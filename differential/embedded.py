@@ -56,6 +56,7 @@ def started(session: RecordedSession, subject: Subject) -> Ends:
     )
     plan = Plan(session.filesystem, MountOptions(), options, FUSE_KERNEL_MINOR_VERSION, LINUX, 1, False, 0)
     ends = Ends(plan, "fixed order")
+    session.new_request = ends.session.new_request  # which knows the groups of callers who are not in /proc
     ends.session = session
     set_clock(ends)
     ends.start()

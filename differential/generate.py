@@ -113,6 +113,7 @@ class Generator:
         self.open: dict[int, set[int]] = {role: set() for role in range(len(ROLES))}
         self.open_directories: dict[int, set[int]] = {role: set() for role in range(len(ROLES))}
         self.full: dict[int, set[int]] = {role: set() for role in range(len(ROLES))}  # slots of files with content
+        self.marked: list[tuple[str, str]] = []  # paths with an xattr, and its name
         self.mapped: dict[int, set[int]] = {role: set() for role in range(len(ROLES))}
 
     def chance(self, probability: float) -> bool:
@@ -367,10 +368,15 @@ def access(it: Generator) -> tuple[Argument, ...]:
 
 def setxattr(it: Generator) -> tuple[Argument, ...]:
     value = b"v" * it.random.choice((0, 1, 10, 300, 5000))
-    return it.anything(), it.random.choice(XATTRS), value, it.random.choice((0, 0, 1, 2)), int(it.chance(0.8))
+    path, name = it.old(it.files, it.directories) if it.chance(0.8) else it.anything(), it.random.choice(XATTRS)
+    it.marked.append((it.plain(path), name))
+    return path, name, value, it.random.choice((0, 0, 1, 2)), int(it.chance(0.8))
 
 
 def xattr(it: Generator) -> tuple[Argument, ...]:
+    if it.marked and it.chance(0.7):
+        path, name = it.random.choice(it.marked)
+        return it.spelled(path), name, 1
     return it.anything(), it.random.choice(XATTRS), int(it.chance(0.8))
 
 

@@ -11,18 +11,23 @@ operation without a line there is an error.
 from __future__ import annotations
 
 import errno
+import importlib
 import inspect
 import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from fusewire.daemon.answers import ANSWERS, SUCCESS
 from fusewire.daemon.filesystem import Filesystem
 from fusewire.diagrams.explain import explain
 from fusewire.mounting.options import OPTIONS
 from fusewire.wire import OPERATIONS
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from seed_rows import SECTIONS, Row  # noqa: E402: it stands beside us
 
 CHECKOUT: Final = Path(__file__).resolve().parent.parent
 DOCUMENTS: Final = [CHECKOUT / "README.md", CHECKOUT / "CONTRIBUTING.md", *sorted((CHECKOUT / "docs").glob("*.md"))]
@@ -122,11 +127,43 @@ def diagram() -> str:
     return f"```console\n$ fusewire explain unlink\n{explain('unlink')}```\n"
 
 
+def seed() -> str:
+    """Every sentence of kernel.txt, with the code that does it, the test that stages it, the command that shows it."""
+    parts = []
+    for title, rows in SECTIONS.items():
+        table = ["| kernel.txt says | in | tested by | shown by |", "|---|---|---|---|"]
+        table += [f"| {quoted(row.said)} | {source_of(row)} | {test_of(row)} | `{row.command}` |" for row in rows]
+        parts.append(f"### {title}\n\n" + "\n".join(table) + "\n")
+    return "\n".join(parts)
+
+
+def quoted(said: str) -> str:
+    """A step of a diagram as code, a sentence as it is."""
+    return f"`{said}`" if said[0] in "><[*" else said
+
+
+def source_of(row: Row) -> str:
+    """The file and the name of what does it; KeyError or AttributeError if there is none."""
+    module, name = row.code.split(":")
+    found: Any = importlib.import_module(f"fusewire.{module}")
+    for part in name.split("."):
+        found = getattr(found, part)
+    found = inspect.unwrap(found.fget if isinstance(found, property) else found)
+    file = Path(inspect.getsourcefile(found) or "").relative_to(CHECKOUT / "src" / "fusewire")
+    return f"`{file}` `{name}`"
+
+
+def test_of(row: Row) -> str:
+    file, name = row.test.split("::")
+    return f"`{name}` in `{file}`"
+
+
 PARTS: Final[dict[str, Callable[[], str]]] = {
     "operations": operations,
     "methods": methods,
     "mount-options": mount_options,
     "explain-unlink": diagram,
+    "seed": seed,
 }
 
 

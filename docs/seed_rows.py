@@ -51,12 +51,12 @@ SECTIONS: Final[dict[str, list[Row]]] = {
         Row(
             "NOTE: everything in this description is greatly simplified",
             "diagrams.text:rows",
-            "tests/diagrams/test_explain.py::test_what_kernel_txt_leaves_out_can_be_drawn_too",
+            "tests/diagrams/test_explain.py::test_everything_draws_what_was_left_out",
             "fusewire explain unlink --all",
         ),
     ],
     "The diagram: a reader waits": [
-        *steps("embedded.task_daemon:sys_read", RUNS_AS_DRAWN, EXPLAIN, ">sys_read()", "<sys_read()"),
+        *steps("embedded.task_daemon:read_message", RUNS_AS_DRAWN, EXPLAIN, ">sys_read()", "<sys_read()"),
         *steps("kernel.device:Device.read", RUNS_AS_DRAWN, EXPLAIN, ">fuse_dev_read()", "<fuse_dev_read()"),
         *steps("kernel.device:Device._request_wait", RUNS_AS_DRAWN, EXPLAIN, ">request_wait()", "<request_wait()"),
         Row(
@@ -105,7 +105,7 @@ SECTIONS: Final[dict[str, list[Row]]] = {
         ),
         Row(
             "[add request to fc->unused_list]",
-            "kernel.connection:Connection.put",
+            "kernel.connection:Connection.drop",
             SIMPLE + "test_in_2005_the_killed_ones_request_stays_until_its_reply_and_then_goes_back_to_the_pool",
             EXPLAIN,
         ),
@@ -120,7 +120,7 @@ SECTIONS: Final[dict[str, list[Row]]] = {
             "[add req to fc->processing]",
         ),
         Row("[perform unlink]", "daemon.session:Call.run", RUNS_AS_DRAWN, EXPLAIN),
-        *steps("embedded.task_daemon:sys_write", RUNS_AS_DRAWN, EXPLAIN, ">sys_write()", "<sys_write()"),
+        *steps("embedded.task_daemon:write_reply", RUNS_AS_DRAWN, EXPLAIN, ">sys_write()", "<sys_write()"),
         *steps(
             "kernel.device:Device.write",
             DEVICE + "test_nobody_waits_for_an_unknown_unique",
@@ -145,7 +145,11 @@ SECTIONS: Final[dict[str, list[Row]]] = {
             SIMPLE + "test_a_rescue_frees_all_tasks_from_every_reachable_state",
         ),
         *steps(
-            "kernel.locks:Semaphore.acquire", DEADLOCK_AS_DRAWN, "", '[acquire inode semaphore for "file"]', "*DEADLOCK*"
+            "kernel.locks:Semaphore.acquire",
+            DEADLOCK_AS_DRAWN,
+            "",
+            '[acquire inode semaphore for "file"]',
+            "*DEADLOCK*",
         ),
         Row(
             "The solution for this is to allow requests to be interrupted while they are in userspace:",
@@ -201,7 +205,7 @@ SECTIONS: Final[dict[str, list[Row]]] = {
         Row(
             "[mmap fd to 'addr']",
             "kernel.syscalls.memory:Memory.mmap",
-            "tests/kernel/test_address_space.py::",
+            "tests/kernel/test_address_space.py::test_a_page_is_read_when_it_is_first_touched",
         ),
         *steps(
             "kernel.syscalls.files:Files.close",
@@ -228,7 +232,7 @@ SECTIONS: Final[dict[str, list[Row]]] = {
             TRICKY + "test_both_threads_sleep_and_each_waits_for_the_other",
         ),
         *steps(
-            "kernel.operations.reading:fuse_readpage",
+            "kernel.operations.reading:fill_page",
             TRICKY + "test_both_threads_sleep_and_each_waits_for_the_other",
             "",
             ">fuse_readpage()",

@@ -153,7 +153,9 @@ def with_length(message: bytes) -> bytes:
 def any_notification(rng: Random) -> bytes:
     row: Notification = rng.choice(list(NOTIFICATIONS.values()))
     if rng.random() < 0.2:
-        return with_length(OutHeader(0, rng.randrange(12), 0).pack() + rng.randbytes(rng.choice([0, 8, 16, 24, 32, 40])))
+        return with_length(
+            OutHeader(0, rng.randrange(12), 0).pack() + rng.randbytes(rng.choice([0, 8, 16, 24, 32, 40]))
+        )
     body: Any = any_body(rng, row.body)
     names = [rng.choice(NAMES).encode(errors="surrogateescape") for _ in range(row.names)]
     data = rng.randbytes(8 * rng.randrange(4)) if row.data else b""
@@ -254,7 +256,9 @@ def round_of(rng: Random) -> None:
     system, device, session = System(), Device(), Session(Memory())
     minor = rng.choice([19, 31, 36, 45])
     superblock = mount(system, device, Options(allow_other=True, default_permissions=rng.random() < 0.7), minor=minor)
-    processes = [Process(system, system.new_pid(), Credentials.of(uid, uid), superblock.root.get()) for uid in (0, 0, 1000)]
+    processes = [
+        Process(system, system.new_pid(), Credentials.of(uid, uid), superblock.root.get()) for uid in (0, 0, 1000)
+    ]
     badness = rng.choice([0.0, 0.05, 0.3])
     daemons = [Task("daemon", Daemon(rng, session, device, badness).serve()) for _ in range(rng.choice([1, 2]))]
     living = [Task(process.name, live(rng, process, 12), process) for process in processes]

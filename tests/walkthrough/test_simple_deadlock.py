@@ -66,6 +66,21 @@ def test_it_runs_as_kernel_txt_draws_it_and_so_does_the_cure() -> None:
     assert not connection.connected  # "a filesystem which deadlocks, can soon find itself dead"
 
 
+def test_with_several_threads_they_are_killed_as_long_as_any_remain() -> None:
+    scene = mounted(Kamikaze("file"), SEED2005)
+    scene.device.dup()  # the threads share it, and it is closed with the last
+    rm, threads = scene.rm(), [scene.daemon("first"), scene.daemon("second")]
+    run([*threads, rm])
+    rm.kill()
+    for thread in threads:
+        assert set(run([*threads, rm])) == {thread for thread in threads if not thread.finished}
+        assert scene.connection.connected
+        thread.kill()
+    assert run([*threads, rm]) == {}
+    assert all(isinstance(task.result, Killed) for task in [rm, *threads])
+    assert not scene.connection.connected
+
+
 def test_in_2005_the_killed_ones_request_stays_until_its_reply_and_then_goes_back_to_the_pool() -> None:
     connection, tasks = deadlock(SEED2005)
     run(tasks)

@@ -158,6 +158,6 @@ def kind_of(entry: Any) -> str:
     """What a listing says that a name is."""
     if entry.is_symlink():
         return "symlink"
-    if entry.is_dir(follow_symlinks=False):
+    if entry.is_dir():
         return "dir"
-    return "file" if entry.is_file(follow_symlinks=False) else "special"
+    return "file" if entry.is_file() else "special"

@@ -118,11 +118,13 @@ class Session:
 
     `timeouts` decide how long the kernel may keep what it is told; `limits` what is asked for
     at INIT. `failure` is the last exception that was not an OSError, for `strict` shells.
+    `new_request` makes what methods are given: callers who are not in /proc want one of their own.
     """
 
     filesystem: Filesystem
     timeouts: Timeouts = field(default_factory=Timeouts)
     limits: Limits = field(default_factory=Limits)
+    new_request: Callable[[Message], Request] = Request
     agreement: Agreement | None = None  # None until INIT is answered
     requests: int = 0  # received so far, all of them
     failure: BaseException | None = None
@@ -162,7 +164,7 @@ class Session:
         return self._call(message, handler)
 
     def _call(self, message: Message, handler: Handler) -> Buffers | Call:
-        request = Request(message)
+        request = self.new_request(message)
         try:
             arguments = (request, *handler.arguments(message))
         except (ValueError, IndexError, AttributeError) as error:
@@ -185,7 +187,7 @@ class Session:
             return None
         if handler.absent:
             return (encode_error(unique, handler.absent),)
-        return self._message(unique, handler.put(self, Request(message), None))
+        return self._message(unique, handler.put(self, self.new_request(message), None))
 
     def _receive_ours(self, message: Message) -> Buffers | None:
         """What the engine answers by itself."""

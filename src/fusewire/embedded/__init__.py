@@ -4,6 +4,7 @@
     ends.py         both ends of one mount, and who runs them: begun, used, and always ended
     task_server.py  the daemon's end in fixed order       device.py     for the shells of threads and asyncio
     recording.py    what was sent and answered            leaks.py      what is left over in the end
+    callers.py      who calls, as a filesystem sees it
     task_daemon.py  a daemon as one bare task, for `tasks.run`: diagrams, and the explorer of interleavings
 
 Every call exists once, awaited; the plain ones are made of it (blocking.py).

@@ -26,6 +26,7 @@ from fusewire.daemon.workers import in_a_thread, to_its_end
 from fusewire.embedded.begun import Begun
 from fusewire.embedded.daemon_device import RecordedDevice, Stall
 from fusewire.embedded.device import EmbeddedDevice
+from fusewire.embedded.callers import requests_of
 from fusewire.embedded.leaks import Leak, leaks
 from fusewire.embedded.recording import Record, RecordedConnection
 from fusewire.embedded.task_server import TaskServer
@@ -83,6 +84,7 @@ class Ends:
             clock.ring = self.runner.do
         self.system.runner = self.runner
         self.session: Session = new_session(plan.filesystem, plan.mount_options)
+        self.session.new_request = requests_of(self.system)
         self.record = Record(clock, plan.requests) if plan.requests else None
         self.stall = Stall()
         self.device = self._new_device()

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 from fusewire.errors import os_error
 from fusewire.kernel.operations.lookup import CREATE, EXCL, lookup_last
 from fusewire.kernel.operations.names import fuse_link, fuse_mkdir, fuse_mknod, fuse_symlink
+from fusewire.kernel.operations.opening import put_file
 from fusewire.kernel.syscalls.again import again_if_stale
 from fusewire.kernel.syscalls.base import Caller, syscall
 from fusewire.kernel.vfs.changes import lends_ids, strip_sgid
@@ -83,6 +84,16 @@ class Making(Caller):
 
     @syscall
     @again_if_stale
+    async def mkfifo(self, intent: int, path: Path, mode: int = 0o666, *, dir_fd: int | None = None) -> None:
+        """Make a fifo."""
+
+        async def make(dentry: Dentry) -> None:
+            await fuse_mknod(dentry, stat.S_IFIFO | strip_sgid(dentry.directory, stat.S_IMODE(mode)), 0)
+
+        await self._make(make, path, dir_fd, intent)
+
+    @syscall
+    @again_if_stale
     async def symlink(
         self, intent: int, src: Path, dst: Path, target_is_directory: bool = False, *, dir_fd: int | None = None
     ) -> None:
@@ -126,26 +137,49 @@ class Making(Caller):
         try:
             async with resolve(self, src, follow=follow, dir_fd=src_dir_fd, intent=intent) as old:
 
-                async def make(dentry: Dentry) -> None:
-                    await self._link(old, dentry)
-
-                async def check(dentry: Dentry) -> None:
-                    if old.superblock is not dentry.superblock:
-                        raise os_error(errno.EXDEV)
-                    await self._may_link(old.positive)
-
-                await self._make(make, dst, dst_dir_fd, intent, check=check)
+                await self._make_link(old, dst, dst_dir_fd, intent)
         except OSError as error:
             raise of_two(error, src, dst) from None
+
+    @syscall
+    @again_if_stale
+    async def link_fd(self, intent: int, fd: int, dst: Path, *, dst_dir_fd: int | None = None) -> None:
+        """Make `dst` a name of the file that is open as `fd`: what linkat(2) does with /proc/self/fd/`fd`, followed.
+
+        So a file that was made by O_TMPFILE gets a name.
+
+        Raises:
+            OSError: as `link`; EBADF.
+        """
+        file = self.file(fd).hold()
+        try:
+            await self._make_link(file.dentry, dst, dst_dir_fd, intent)
+        except OSError as error:
+            error.filename = filename_of(dst)
+            raise
+        finally:
+            put_file(file)
+
+    async def _make_link(self, old: Dentry, dst: Path, dst_dir_fd: int | None, intent: int) -> None:
+        async def make(dentry: Dentry) -> None:
+            await self._link(old, dentry)
+
+        async def check(dentry: Dentry) -> None:
+            if old.superblock is not dentry.superblock:
+                raise os_error(errno.EXDEV)
+            await self._may_link(old.positive)
+
+        await self._make(make, dst, dst_dir_fd, intent, check=check)
 
     async def _link(self, old: Dentry, dentry: Dentry) -> None:
         inode = old.positive
         if inode.is_dir:
             raise os_error(errno.EPERM)
         async with inode.rwsem.exclusive():
-            if inode.attr.nlink == 0:
+            if inode.attr.nlink == 0 and not inode.linkable:
                 raise os_error(errno.ENOENT)
             await fuse_link(inode, dentry)
+            inode.linkable = False
 
     async def _may_link(self, inode: Inode) -> None:
         """Refuse to link what might be somebody else's secret, or his program (may_linkat).

@@ -50,15 +50,21 @@ class Xattrs(Caller):
     """getxattr, setxattr, listxattr, removexattr."""
 
     @syscall
-    async def getxattr(self, path: Path | int, attribute: Name, *, follow_symlinks: bool = True) -> bytes:
+    async def getxattr(
+        self, path: Path | int, attribute: Name, *, follow_symlinks: bool = True, size: int | None = None
+    ) -> bytes:
         """Return the value of an extended attribute.
+
+        `size`, in bytes, not 0, is that of the buffer; None: of one that is large enough, as in `os`.
 
         Raises:
             OSError: ENODATA if there is none, or the caller may not see it; EOPNOTSUPP if the daemon
-                knows none at all; ERANGE for a name of no or more than 255 bytes; E2BIG for a value
-                of more than 65536; EACCES; what GETXATTR ends in.
+                knows none at all; ERANGE for a name of no or more than 255 bytes, or a value longer
+                than `size`; E2BIG for a value of more than 65536; EACCES; what GETXATTR ends in.
         """
         name = _encoded(attribute, path)
+        if size is not None:
+            return await at(self, path, partial(_get, name=name, size=size), follow=follow_symlinks)
         size, largest = VALUE_SIZES
         try:
             return await at(self, path, partial(_get, name=name, size=size), follow=follow_symlinks)
@@ -73,19 +79,21 @@ class Xattrs(Caller):
         return await at(self, path, partial(_length, name=_encoded(attribute, path)), follow=follow_symlinks)
 
     @syscall
-    async def listxattr(self, path: Path | int | None = None, *, follow_symlinks: bool = True) -> list[str]:
-        """Return the names of all extended attributes.
+    async def listxattr(
+        self, path: Path | int | None = None, *, follow_symlinks: bool = True, size: int | None = None
+    ) -> list[str]:
+        """Return the names of all extended attributes; `size` as for `getxattr`.
 
         Raises:
-            OSError: EOPNOTSUPP, E2BIG for names of more than 65536 bytes together, EIO if the daemon
-                answers nonsense; what LISTXATTR ends in.
+            OSError: EOPNOTSUPP, E2BIG for names of more than 65536 bytes together, ERANGE for more than
+                `size`, EIO if the daemon answers nonsense; what LISTXATTR ends in.
         """
         path = "." if path is None else path
-        size, largest = LIST_SIZES
+        first, largest = (size, size) if size is not None else LIST_SIZES
         try:
-            names = await at(self, path, partial(_list, size=size), follow=follow_symlinks)
+            names = await at(self, path, partial(_list, size=first), follow=follow_symlinks)
         except OSError as error:
-            if error.errno != errno.ERANGE:
+            if error.errno != errno.ERANGE or first == largest:
                 raise
             names = await at(self, path, partial(_list, size=largest), follow=follow_symlinks)
         return [os.fsdecode(name) for name in names.split(b"\0") if name]

@@ -139,6 +139,7 @@ class Inode:
         "generation",
         "invalid",
         "iocachectr",
+        "linkable",
         "listing",
         "locks",
         "nlookup",
@@ -168,6 +169,7 @@ class Inode:
         self.references = 0  # dentries and open files; at 0 it is evicted
         self.alias: Dentry | None = None  # one of them; the others follow by `next_alias`
         self.aliases = 0  # dentries among them
+        self.linkable = False  # it was made without a name, and may be given one
         self.bad = False  # the daemon contradicted itself: EIO from now on
         self.size_unstable = False  # a write is extending it, or it is being truncated
         self.stale_pages = 0  # TRUNCATE and INVALIDATE: what `settle_pages` has yet to do

@@ -257,7 +257,9 @@ async def _make_unnamed(parent: Dentry, opening: Opening) -> OpenFile:
     mode = await _mode_to_make(parent.inode, opening)
     dentry = Dentry(parent.superblock, parent, NO_NAME)
     try:
-        return await fuse_tmpfile(parent, dentry, opening.flags, mode)
+        file = await fuse_tmpfile(parent, dentry, opening.flags, mode)
+        file.inode.linkable = not opening.flags & os.O_EXCL
+        return file
     finally:
         dentry.put()
 
