@@ -129,9 +129,7 @@ class Served:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        close_device(
-            self.fd
-        )  # first: of a hundred connections that live while they are unmounted, Linux 6.18 keeps one
+        close_device(self.fd)  # first: of those that are alive when unmounted, Linux keeps some for minutes
         syscalls.umount(self.mountpoint, syscalls.MNT_DETACH)
         self.session.destroy()
 

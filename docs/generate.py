@@ -27,7 +27,7 @@ from fusewire.wire import OPERATIONS
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from seed_rows import SECTIONS, Row  # noqa: E402: it stands beside us
+from seed_rows import SECTIONS, Row
 
 CHECKOUT: Final = Path(__file__).resolve().parent.parent
 DOCUMENTS: Final = [CHECKOUT / "README.md", CHECKOUT / "CONTRIBUTING.md", *sorted((CHECKOUT / "docs").glob("*.md"))]

@@ -34,7 +34,6 @@ from fusewire.kernel import Credentials, Device, Killed, Options, Process, Syste
 from fusewire.kernel.invariants import check
 from fusewire.wire import (
     NOTIFICATIONS,
-    FUSE_MIN_READ_BUFFER,
     InHeader,
     Notification,
     OutHeader,

@@ -141,14 +141,9 @@ def test_who_reads_through_one_open_file_goes_on_where_the_other_stopped() -> No
 def test_two_read_one_directory_at_once_if_the_daemon_can(flags: int, at_once: int) -> None:
     daemon = hand_daemon(flags)
     p = process(daemon)
-    tasks = [daemon.start(p.getdents(opened(daemon, p), 4096)) for _ in range(1)]
-    daemon.pending()
-    fd = p.dup_from  # a second open file is made while the first is being read
-    assert fd
-    opening = daemon.start(p.open("/", os.O_RDONLY))
-    daemon.answer(daemon.read(), OpenOut(8))
-    tasks.append(daemon.start(p.getdents(opening.result, 4096)))  # type: ignore[arg-type]
-    assert len(daemon.pending()) == at_once - 1
+    one, two = opened(daemon, p), opened(daemon, p)
+    tasks = [daemon.start(p.getdents(fd, 4096)) for fd in (one, two)]
+    assert len(daemon.pending()) == at_once
     close(tasks)
 
 

@@ -241,7 +241,7 @@ class Request:
         self.unique = unique
         row, body, names = self.operation, self.body, self.names
         plain = not self.data and self.extensions is NO_EXTENSIONS and (body is None or not body.SIZES)
-        if not plain or type(body) is not (row.body or _NONE) or len(names) != row.names:
+        if not plain or type(body) is not (row.body or _NONE) or len(names) != row.names or row is SETXATTR:
             self.message = self._encode_in_full()
             return
         tail = b"" if body is None else body.pack()

@@ -28,9 +28,10 @@ from fusewire.kernel.operations.lookup import CREATE, EXCL, REVAL, lookup_held, 
 from fusewire.kernel.operations.names import fuse_mknod
 from fusewire.kernel.operations.opening import fuse_create, fuse_open, fuse_tmpfile, put_file
 from fusewire.kernel.operations.setattr import truncate
+from fusewire.kernel.vfs.changes import strip_sgid
 from fusewire.kernel.vfs.dentry import Dentry
 from fusewire.kernel.vfs.open_file import O_LARGEFILE, OpenFile
-from fusewire.kernel.vfs.permission import MAY_EXEC, MAY_READ, MAY_WRITE, credentials, owner_or_capable, permission
+from fusewire.kernel.vfs.permission import MAY_EXEC, MAY_READ, MAY_WRITE, owner_or_capable, permission
 from fusewire.kernel.vfs.walk import Path, Walk, is_stale, parent_of, resolve, topmost
 
 if TYPE_CHECKING:
@@ -58,7 +59,8 @@ KNOWN: Final = (
     | os.O_TMPFILE
 )
 MUST_BE_NEW: Final = os.O_CREAT | os.O_EXCL
-NO_NAMES: Final = (b".", b"..", b"/")
+ROOT: Final = b"/"
+NO_NAMES: Final = (b".", b"..", ROOT)
 NO_NAME: Final = b"/"  # of a file made by O_TMPFILE
 WITH_PATH: Final = os.O_DIRECTORY | os.O_NOFOLLOW | os.O_PATH
 UNNAMED: Final = os.O_TMPFILE & ~os.O_DIRECTORY  # the bit that O_TMPFILE has to itself
@@ -67,7 +69,6 @@ BOTH: Final = MAY_READ | MAY_WRITE
 ACCESS: Final = (MAY_READ, MAY_WRITE, BOTH, BOTH)  # by O_RDONLY, O_WRONLY, O_RDWR, and 3, which is for ioctl alone
 PERMISSIONS: Final = 0o7777
 DEVICES: Final = (stat.S_IFCHR, stat.S_IFBLK)
-SGID_AND_EXEC: Final = stat.S_ISGID | stat.S_IXGRP
 
 
 class Opening:
@@ -156,7 +157,8 @@ async def _open_last(walk: Walk, name: bytes, slash: bool, opening: Opening) -> 
         if target.startswith(b"/"):
             walk.go_to(walk.root)
         name, slash = await walk.to_last(target)
-    await walk.searched_step(name, follow=False, trailing=True)
+    if name != ROOT:
+        await walk.searched_step(name, follow=False, trailing=True)
     return await _open_found(walk.dentry, opening)
 
 
@@ -179,12 +181,10 @@ async def _find_or_make(parent: Dentry, name: bytes, opening: Opening) -> Dentry
             return dentry
         try:
             file = await _make(parent, dentry, opening, mode)
-            if file is not None:
-                return file
         except BaseException:
             dentry.put()
             raise
-    return await _open_made(dentry, opening)
+    return await (_open_made(dentry, opening) if file is None else _admitted(file, opening))
 
 
 async def _find(parent: Dentry, name: bytes, intent: int, opening: Opening) -> tuple[Dentry, int]:
@@ -232,23 +232,41 @@ async def _make(parent: Dentry, dentry: Dentry, opening: Opening, mode: int) -> 
 async def _open_made(dentry: Dentry, opening: Opening) -> OpenFile:
     """Open what MKNOD has just made; whoever makes a file may do so whatever its mode says."""
     try:
+        await _may_have_made(dentry.positive, opening)
         return await fuse_open(dentry, opening.flags)
     finally:
         dentry.put()
 
 
+async def _admitted(file: OpenFile, opening: Opening) -> OpenFile:
+    """Return `file`, which was made and opened in one, unless the caller may not open it so.
+
+    Source: fs/namei.c, do_open: the check comes after the fact, as for a file that was there.
+    """
+    try:
+        await _may_have_made(file.inode, opening)
+    except BaseException:
+        put_file(file)
+        raise
+    return file
+
+
+async def _may_have_made(inode: Inode, opening: Opening) -> None:
+    """Check what can still be wrong with a file that was just made: no access is asked for (may_open)."""
+    await permission(inode, 0)
+    if opening.flags & os.O_NOATIME and not owner_or_capable(inode):
+        raise os_error(errno.EPERM)
+
+
 async def _mode_to_make(directory: Inode, opening: Opening) -> int:
     """Check that the caller may make a file in `directory`; return the permissions that he may give it.
 
-    Source: fs/namei.c, may_o_create, mode_strip_sgid.
+    Source: fs/namei.c, may_o_create.
     """
     if directory.superblock.options.read_only:
         raise os_error(errno.EROFS)
     await permission(directory, MAY_WRITE | MAY_EXEC)
-    mode, who = opening.mode, credentials()
-    if mode & SGID_AND_EXEC != SGID_AND_EXEC or not directory.mode & stat.S_ISGID:
-        return mode
-    return mode if who.in_group(directory.attr.gid) or who.privileged else mode & ~stat.S_ISGID
+    return strip_sgid(directory, opening.mode)
 
 
 async def _make_unnamed(parent: Dentry, opening: Opening) -> OpenFile:
@@ -259,7 +277,7 @@ async def _make_unnamed(parent: Dentry, opening: Opening) -> OpenFile:
     try:
         file = await fuse_tmpfile(parent, dentry, opening.flags, mode)
         file.inode.linkable = not opening.flags & os.O_EXCL
-        return file
+        return await _admitted(file, opening)
     finally:
         dentry.put()
 
