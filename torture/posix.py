@@ -39,7 +39,7 @@ class Report:
         self.counts: Counter[str] = Counter()
 
     def __call__(self, result: Result) -> None:
-        reason = self.expected.reason(result) if result.verdict == "not ok" else ""
+        reason = self.expected.reason(result.label) if result.verdict == "not ok" else ""
         self.counts["expected" if reason else result.verdict] += 1
         number = sum(self.counts.values())
         if result.verdict == "skip":

@@ -227,7 +227,8 @@ def test_select_asks_for_more_than_poll_would(sets: str, events: int) -> None:
     daemon = hand_daemon()
     p = process(daemon)
     fd = opened(daemon, p)
-    daemon.start(p.select(*([fd] if name in sets else [] for name in "rwx"), 0))
+    readers, writers, others = ([fd] if name in sets else [] for name in "rwx")
+    daemon.start(p.select(readers, writers, others, 0))
     asked = daemon.read().body.events
     errors = select.POLLERR if sets != "x" else 0
     assert asked == events | errors | PRI | select.POLLNVAL

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, Pipe
 from typing import Any, Protocol
@@ -102,6 +103,7 @@ class Place(Protocol):
     """A directory under test, and the kernel that it is on."""
 
     root: Identity  # who prepares, and cleans up
+    lacks: Mapping[str, str]  # what most places have and this has not, with the reason
 
     def actor(self, who: Identity) -> Actor:
         """A process that stands in the directory."""
@@ -115,6 +117,7 @@ class OnLinux:
 
     def __init__(self, base: int) -> None:
         self.base = base
+        self.lacks: Mapping[str, str] = {}
         self.root = Identity("root" if os.geteuid() == 0 else "me", os.geteuid(), os.getegid())
 
     def actor(self, who: Identity) -> ForkedActor:

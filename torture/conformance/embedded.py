@@ -13,7 +13,7 @@ import fcntl
 import mmap
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
@@ -24,6 +24,7 @@ from fusewire.kernel.syscalls.attributes import Moment
 from torture.conformance.actors import CLOCK_REALTIME_COARSE, Actor, Call, Hung, Identity, made, result_of
 from torture.conformance.calls import AT_SYMLINK_NOFOLLOW, UTIME_NOW, UTIME_OMIT, Calls, Skipped, Time
 from torture.conformance.libc import Address
+from torture.conformance.tree import Folder
 
 ROOT = Identity("root", 0, 0)
 HOME = "/posix"
@@ -32,6 +33,7 @@ SECOND = 10**9  # nanoseconds
 NO_PROGRAMS = "an embedded kernel executes no programs"
 NO_SOCKETS = "an embedded kernel has no sockets, only their names"
 NO_NAMESPACES = "an embedded kernel binds no mounts"
+VECTORED = {"read": "readv", "write": "writev", "pread": "preadv", "pwrite": "pwritev"}
 NOWHERE = {Address.NULL: 0, Address.UNMAPPED: 1 << 40, Address.KERNEL: 1 << 63}
 
 
@@ -39,6 +41,7 @@ class Embedded:
     """The root directory of an embedded kernel."""
 
     root = ROOT
+    lacks: Mapping[str, str] = {"pipes": "an embedded kernel's fifos carry nothing"}
 
     def __init__(self, kernel: fusewire.Kernel) -> None:
         self.kernel = kernel
@@ -157,12 +160,13 @@ class EmbeddedCalls(Calls):
         with self.process.mmap(fd, length, mmap.PROT_READ) as memory:
             return memory[offset : offset + size]
 
-    def raw(self, function: str, fd: int, address: Address, size: int, *offset: int) -> int:
+    def raw(self, function: str, *arguments: Any) -> int:
         """Read into, or write from, memory that is not there; no other pointers are passed here."""
-        if function not in ("read", "pread", "write", "pwrite"):
+        if function not in VECTORED:
             raise Skipped("an embedded kernel is given paths and structs, not pointers to them")
-        vectored = {"read": "readv", "write": "writev", "pread": "preadv", "pwrite": "pwritev"}[function]
-        return int(getattr(self.process, vectored)(fd, [self.process.buffer(NOWHERE[address], size)], *offset))
+        fd, address, size, *offset = arguments
+        call = getattr(self.process, VECTORED[function])
+        return int(call(fd, [self.process.buffer(NOWHERE[address], size)], *offset))
 
     # Mounts.
 
@@ -202,6 +206,6 @@ def on_embedded_kernel(filesystem: str, minor: int) -> Iterator[Embedded]:
     """An embedded kernel of an ABI, with a filesystem of a kind, for a while."""
     with TemporaryDirectory(dir="/dev/shm") as source:
         os.chmod(source, 0o755)
-        made = {"memory": lambda: Memory(), "local": lambda: LocalDirectory(source), "nodes": lambda: Tree()}[filesystem]()
+        made = {"memory": lambda: Memory(), "local": lambda: LocalDirectory(source), "nodes": Folder}[filesystem]()
         with fusewire.Kernel(made, minor=minor, requests=0) as kernel:
             yield Embedded(kernel)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NoReturn
 
 from torture.conformance.actors import Actor, Call, Hung, Identity, Place
 from torture.conformance.calls import Skipped
@@ -23,6 +23,8 @@ from torture.conformance.calls import Skipped
 ALICE = Identity("alice", 65501, 65501, (65511,))
 BOB = Identity("bob", 65502, 65502)
 CAROL = Identity("carol", 65503, 65501)  # in alice's group
+
+ELSEWHERE = "/dev"
 
 Body = Callable[["Tester"], None]
 
@@ -174,9 +176,22 @@ class Tester:
         if mode >= 0:
             self.root.chmod(path, mode)
 
-    def skip(self, why: str) -> None:
+    def skip(self, why: str) -> NoReturn:
         """End the case: it does not apply here."""
         raise Skipped(why)
+
+    def need(self, what: str) -> None:
+        """End the case if this place lacks something that most have."""
+        if what in self.place.lacks:
+            self.skip(self.place.lacks[what])
+
+    def elsewhere(self) -> str:
+        """A directory of another filesystem; nothing if there is none."""
+        try:
+            there, here = self.root.stat(ELSEWHERE), self.root.stat(".")
+        except FileNotFoundError:
+            return ""
+        return ELSEWHERE if there.st_dev != here.st_dev else ""
 
     def run(self, case: Case, number: int) -> None:
         """Run one case in a new directory, and remove that."""

@@ -117,6 +117,7 @@ GIVING_UP: Final[Transitions] = {
 
 LOCKED: Final = frozenset({Stage.COPYING_OUT, Stage.COPYING_IN, Stage.ABORTED})
 _NONE: Final = type(None)
+SETXATTR: Final = operation("SETXATTR")  # whose struct is shorter where SETXATTR_EXT was not agreed on
 _pack_header: Final = InHeader.STRUCT.pack
 FAULTING: Final = frozenset({Stage.FAULTING_OUT, Stage.FAULTING_IN})
 

@@ -74,6 +74,7 @@ def formats_that_mknod_does_not_make(t: Tester) -> None:
 
 @case("mkfifo")
 def a_fifo_carries_bytes(t: Tester) -> None:
+    t.need("pipes")
     t.root.mkfifo("fifo", 0o600)
     t.fails(ENXIO, t.root.open, "fifo", os.O_WRONLY | os.O_NONBLOCK)
     reader = t.works(t.root.open, "fifo", os.O_RDONLY | os.O_NONBLOCK)

@@ -92,9 +92,16 @@ def fifos(t: Tester) -> None:
     for flags in (os.O_WRONLY, os.O_WRONLY | os.O_CREAT, os.O_WRONLY | os.O_TRUNC):
         t.fails(ENXIO, t.root.open, "fifo", flags | os.O_NONBLOCK)
     t.works(t.root.open, "fifo", os.O_RDWR)
-    t.works(t.root.open, "fifo", os.O_WRONLY | os.O_NONBLOCK)
     t.works(t.root.open, "fifo", os.O_RDONLY | os.O_TRUNC)
     t.fails(EEXIST, t.root.open, "fifo", CREATE | os.O_EXCL)
+
+
+@case("open")
+def fifos_with_a_reader(t: Tester) -> None:
+    t.need("pipes")
+    t.root.mkfifo("fifo", 0o600)
+    t.works(t.root.open, "fifo", os.O_RDWR)
+    t.works(t.root.open, "fifo", os.O_WRONLY | os.O_NONBLOCK)
 
 
 @case("open")

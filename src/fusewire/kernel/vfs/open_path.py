@@ -33,6 +33,7 @@ from fusewire.kernel.vfs.dentry import Dentry
 from fusewire.kernel.vfs.open_file import O_LARGEFILE, OpenFile
 from fusewire.kernel.vfs.permission import MAY_EXEC, MAY_READ, MAY_WRITE, owner_or_capable, permission
 from fusewire.kernel.vfs.walk import Path, Walk, is_stale, parent_of, resolve, topmost
+from fusewire.wire import OpenFlags
 
 if TYPE_CHECKING:
     from fusewire.kernel.syscalls.base import Caller
@@ -347,4 +348,6 @@ def _open_special(dentry: Dentry, inode: Inode, flags: int) -> OpenFile:
     if flags & (os.O_ACCMODE | os.O_NONBLOCK) == os.O_WRONLY | os.O_NONBLOCK:
         raise os_error(errno.ENXIO)  # nobody reads
     dentry.get()
-    return OpenFile(dentry, inode, flags & ~NOT_KEPT)
+    file = OpenFile(dentry, inode, flags & ~NOT_KEPT)
+    file.open_flags = OpenFlags.FOPEN_NONSEEKABLE
+    return file
