@@ -31,6 +31,7 @@ class Difference:
         return (
             self.real.results[number] != self.embedded.results[number]
             or self.real.requests[number] != self.embedded.requests[number]
+            or self.real.end(number) != self.embedded.end(number)
         )
 
     @property

@@ -6,35 +6,36 @@ has been answered before the next one, as it has on the real mount (real.py).
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
 import select
 import time
 from collections.abc import Coroutine
-from typing import Any, Final
+from typing import Any
 
 import fusewire.kernel as kernel_end
-from differential.calls import Actor, Result, perform
+from differential.calls import Actor, perform
 from differential.native import PAGE
-from differential.program import ROLES, Program, Step
+from differential.player import Player
+from differential.program import ROLES, Program
 from differential.real import source
 from differential.recorder import RecordedSession
-from differential.subjects import SUBJECTS, Subject, begin
-from differential.transcript import Transcript, transcribe
+from differential.subjects import SUBJECTS, Subject
+from differential.transcript import Transcript
+from fusewire.daemon.session import Buffers
 from fusewire.embedded.ends import Ends, Plan
 from fusewire.kernel.clock import StandingClock
 from fusewire.kernel.profile import LINUX
-from fusewire.kernel.runners.fixed_order import Deadlock
 from fusewire.kernel.syscalls.memory import Mapping
+from fusewire.kernel.tasks import Killed, Task
 from fusewire.kernel.vfs.file_locks import TO_THE_END
 from fusewire.kernel.vfs.superblock import Options
 from fusewire.mounting import MountOptions
 from fusewire.wire import FUSE_KERNEL_MINOR_VERSION
 
 __all__ = ["run"]
-
-STUCK: Final[Result] = ("hung", None)
 
 
 def run(program: Program, home: str) -> Transcript:
@@ -44,7 +45,7 @@ def run(program: Program, home: str) -> Transcript:
         session = RecordedSession(subject.make(directory), subject.timeouts)
         ends = started(session, subject)
         try:
-            return perform_all(program, ends, session)
+            return EmbeddedPlayer(program, ends, session).play()
         finally:
             ends.close()
 
@@ -63,23 +64,6 @@ def started(session: RecordedSession, subject: Subject) -> Ends:
     return ends
 
 
-def perform_all(program: Program, ends: Ends, session: RecordedSession) -> Transcript:
-    processes = {role: process(ends, role) for role in program.roles}
-    actors = {role: Actor(Foreign(ends, it)) for role, it in processes.items()}
-    for each in processes.values():
-        begin_at_root(ends, each)
-    session.messages.clear()
-    begin(session.filesystem)
-    results = []
-    ticks = SUBJECTS[program.subject].ticks
-    for step in program.steps:
-        if ticks:
-            set_clock(ends)
-        results.append(performed(actors[step.role], step))
-        session.marks.append(len(session.messages))
-    return transcribe(session, results, {it.pid: f"p{role}" for role, it in processes.items()})
-
-
 def set_clock(ends: Ends) -> None:
     """Let the kernel's clock say what the filesystem's does: a filesystem compares times of both."""
     clock = ends.system.clock
@@ -87,9 +71,69 @@ def set_clock(ends: Ends) -> None:
     clock.advance(max(0, time.time_ns() - clock.wall()) / 1e9)
 
 
-def process(ends: Ends, role: int) -> kernel_end.Process:
-    who = ROLES[role]
-    return ends.new_process(who.uid, who.gid, frozenset(who.groups))
+class EmbeddedPlayer(Player):
+    """A program's processes are those of the embedded kernel, and each step is a task."""
+
+    def __init__(self, program: Program, ends: Ends, session: RecordedSession) -> None:
+        super().__init__(program, session)
+        self.both_ends = ends
+        self.processes = {role: self.new_process(role) for role in program.roles}
+        self.actors = {role: Actor(Foreign(it)) for role, it in self.processes.items()}
+        self.tasks: dict[int, Task] = {}  # of those under way, by role
+        for it in self.processes.values():
+            begin_at_root(ends, it)
+
+    def new_process(self, role: int) -> kernel_end.Process:
+        who = ROLES[role]
+        return self.both_ends.new_process(who.uid, who.gid, frozenset(who.groups))
+
+    def start(self, role: int, number: int) -> None:
+        self.begin(role, perform(self.actors[role], self.program.steps[number]))
+
+    def begin(self, role: int, coroutine: Coroutine[Any, Any, Any]) -> None:
+        it = self.processes[role]
+        self.tasks[role] = Task(it.name, coroutine, it)
+        self.both_ends.runner.start(self.tasks[role])
+
+    def interrupt(self, role: int) -> None:
+        self.processes[role].interrupt()
+
+    def kill(self, role: int) -> None:
+        if role in self.tasks:
+            self.processes[role].kill()
+        else:
+            self.exit(role)
+
+    def exit(self, role: int) -> None:
+        self.begin(role, self.processes[role].exit())
+
+    def write(self, message: Buffers) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            self.both_ends.call(self.both_ends.device.write(b"".join(message)))
+
+    def pids(self) -> dict[int, int]:
+        return {it.pid: role for role, it in self.processes.items()}
+
+    def tick(self) -> None:
+        set_clock(self.both_ends)
+
+    def until_quiet(self) -> None:
+        """Run until nothing can go on; those who were killed exit then."""
+        while True:
+            self.both_ends.runner.run()
+            finished = [role for role, task in self.tasks.items() if task.finished]
+            if not finished:
+                return
+            for role in finished:
+                self.came_to_its_end(role, self.tasks.pop(role).result)
+
+    def came_to_its_end(self, role: int, result: Any) -> None:
+        if isinstance(result, Killed):
+            self.exit(role)
+        elif self.processes[role].ended:
+            self.died(role)
+        else:
+            self.ended(role, result)
 
 
 def begin_at_root(ends: Ends, it: kernel_end.Process) -> None:
@@ -100,60 +144,48 @@ def begin_at_root(ends: Ends, it: kernel_end.Process) -> None:
     it.credentials = who
 
 
-def performed(actor: Actor, step: Step) -> Result:
-    try:
-        return perform(actor, step)
-    except Deadlock:
-        return STUCK
-
-
 class Foreign:
     """The system calls of one process, in the shape in which `calls` asks for them."""
 
-    def __init__(self, ends: Ends, it: kernel_end.Process) -> None:
-        self.ends = ends
+    def __init__(self, it: kernel_end.Process) -> None:
         self.process = it
 
-    def call(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        return self.ends.call(coroutine, self.process)
-
     def __getattr__(self, name: str) -> Any:
-        method = getattr(self.process, name)
-        return lambda *arguments, **more: self.call(method(*arguments, **more))
+        return getattr(self.process, name)
 
-    def renameat2(self, old: str, new: str, flags: int) -> None:
-        self.call(self.process.rename(old, new, flags=flags))
+    async def renameat2(self, old: str, new: str, flags: int) -> None:
+        await self.process.rename(old, new, flags=flags)
 
-    def getdents(self, fd: int, size: int) -> list[tuple[int, int, int, bytes]]:
-        found = self.call(self.process.getdents(fd, size))
+    async def getdents(self, fd: int, size: int) -> list[tuple[int, int, int, bytes]]:
+        found = await self.process.getdents(fd, size)
         return [(entry.ino, entry.off, entry.type, entry.name) for entry in found]
 
     # --- memory
 
-    def mmap(self, fd: int, length: int, flags: int, protection: int, offset: int) -> Mapping:
-        mapping: Mapping = self.call(self.process.mmap(fd, length, protection, flags, offset))
+    async def mmap(self, fd: int, length: int, flags: int, protection: int, offset: int) -> Mapping:
+        mapping: Mapping = await self.process.mmap(fd, length, protection, flags, offset)
         return mapping
 
-    def munmap(self, mapping: Mapping) -> None:
-        self.call(self.process.munmap(mapping.address, len(mapping)))
+    async def munmap(self, mapping: Mapping) -> None:
+        await self.process.munmap(mapping.address, len(mapping))
 
-    def msync(self, mapping: Mapping) -> None:
-        self.call(self.process.msync(mapping.address, len(mapping)))
+    async def msync(self, mapping: Mapping) -> None:
+        await self.process.msync(mapping.address, len(mapping))
 
-    def peek(self, mapping: Mapping, offset: int, size: int) -> bytes:
+    async def peek(self, mapping: Mapping, offset: int, size: int) -> bytes:
         check_inside(mapping, offset + size)
-        return bytes(self.fault(self.process.load(mapping.address + offset, size)))
+        return bytes(await self.fault(self.process.load(mapping.address + offset, size)))
 
-    def poke(self, mapping: Mapping, offset: int, data: bytes) -> int:
+    async def poke(self, mapping: Mapping, offset: int, data: bytes) -> int:
         check_inside(mapping, offset + len(data))
         if data:
-            self.fault(self.process.store(mapping.address + offset, data))
+            await self.fault(self.process.store(mapping.address + offset, data))
         return len(data)
 
-    def fault(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+    async def fault(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """Touch memory; a kernel that touches it for a program says EFAULT where the program would be killed."""
         try:
-            return self.call(coroutine)
+            return await coroutine
         except OSError:
             raise
         except Exception as error:
@@ -163,19 +195,22 @@ class Foreign:
 
     # --- locks, ioctl, poll
 
-    def ioctl(self, fd: int, request: int, data: bytes) -> tuple[int, bytes]:
+    async def ioctl(self, fd: int, request: int, data: bytes) -> tuple[int, bytes]:
         buffer = bytearray(data)
-        result: int = self.call(self.process.ioctl(fd, request, buffer))
+        result: int = await self.process.ioctl(fd, request, buffer)
         return result, bytes(buffer)
 
-    def poll(self, fd: int, events: int) -> int:
-        found = self.call(self.process.poll([(fd, events)], 0))
+    async def poll(self, fd: int, events: int, wait: int) -> int:
+        found = await self.process.poll([(fd, events)], None if wait else 0)
         if found and found[0][1] & select.POLLNVAL:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         return found[0][1] if found else 0
 
-    def getlk(self, fd: int, kind: int, start: int, length: int) -> tuple[int, int, int]:
-        held = self.call(self.process.getlk(fd, kind, start, length))
+    async def setlkw(self, fd: int, kind: int, start: int, length: int) -> None:
+        await self.process.setlk(fd, kind, start, length, wait=True)
+
+    async def getlk(self, fd: int, kind: int, start: int, length: int) -> tuple[int, int, int]:
+        held = await self.process.getlk(fd, kind, start, length)
         if held is None:
             return fcntl.F_UNLCK, 0, 0
         return held.type, held.start, 0 if held.end == TO_THE_END else held.end - held.start + 1

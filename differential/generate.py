@@ -496,7 +496,7 @@ def ioctl(it: Generator) -> tuple[Argument, ...]:
 
 
 def poll(it: Generator) -> tuple[Argument, ...]:
-    return it.file(), select.POLLIN | select.POLLOUT
+    return it.file(), select.POLLIN | select.POLLOUT, 0
 
 
 MAKERS: Final[dict[str, tuple[int, Maker]]] = {  # call: how often, and its arguments

@@ -118,6 +118,9 @@ class Native:
     def setlk(self, fd: int, kind: int, start: int, length: int) -> None:
         fcntl.fcntl(fd, fcntl.F_SETLK, LOCK.pack(kind, os.SEEK_SET, start, length, 0))
 
+    def setlkw(self, fd: int, kind: int, start: int, length: int) -> None:
+        fcntl.fcntl(fd, fcntl.F_SETLKW, LOCK.pack(kind, os.SEEK_SET, start, length, 0))
+
     def getlk(self, fd: int, kind: int, start: int, length: int) -> tuple[int, int, int]:
         answer = fcntl.fcntl(fd, fcntl.F_GETLK, LOCK.pack(kind, os.SEEK_SET, start, length, 0))
         found, _whence, begin, size, _pid = LOCK.unpack(answer)
@@ -130,11 +133,11 @@ class Native:
         buffer = bytearray(data)
         return fcntl.ioctl(fd, request, buffer), bytes(buffer)
 
-    def poll(self, fd: int, events: int) -> int:
-        """Return which of `events` are so now."""
+    def poll(self, fd: int, events: int, wait: int) -> int:
+        """Return which of `events` are so; with `wait` not before one is."""
         poller = select.poll()
         poller.register(fd, events)
-        found = poller.poll(0)
+        found = poller.poll(None if wait else 0)
         if found and found[0][1] & select.POLLNVAL:
             raise OSError(errno.EBADF, "poll")
         return found[0][1] if found else 0

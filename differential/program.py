@@ -6,6 +6,11 @@ needs of an earlier one it finds in a numbered slot: `open` fills a slot of desc
 of mappings. A slot that was never filled stands for a descriptor that is not open; so any list of
 steps is a program, and a program stays one when steps are taken out of it (shrink.py).
 
+A step may fall asleep: a request is held back, or another process has the lock. Then the next one
+begins, and the call ends when it ends, in a later step. What the sleeper's own steps would be until
+then is left out. CONTROL are the steps that are no system calls: they hold requests back, let them
+go, send signals.
+
 Which processes there are is not the program's business: ROLES is a table, and a step names a row.
 """
 
@@ -15,7 +20,7 @@ import os
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeAlias
 
-__all__ = ["ROLES", "Argument", "Program", "Role", "Step"]
+__all__ = ["CONTROL", "ROLES", "Argument", "Program", "Role", "Step"]
 
 Argument: TypeAlias = int | str | bytes | None
 
@@ -36,9 +41,19 @@ ROLES: Final = (
 )
 
 
+CONTROL: Final = {
+    "hold": "the next request of that name is not answered until it is let go; obedient, not beyond an INTERRUPT",
+    "let_go": "the request that has been held back for longest is answered",
+    "notify": "the filesystem says that what is polled may be ready now",
+    "interrupt": "the process is sent a signal, for which it has a handler, if it is in a system call",
+    "kill": "the process is sent SIGKILL",
+    "exit": "the process exits, with all open that is open",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One system call: of which process, by which row of `calls.CALLS`, with which arguments."""
+    """One system call: of which process, by which row of `calls.CALLS`, with which arguments; or one of CONTROL."""
 
     role: int
     call: str
@@ -71,8 +86,15 @@ class Program:
 
     def as_source(self) -> str:
         """Return it as a call of `Program.of`, to be kept as a test."""
-        lines = "".join(f"    {(step.role, step.call, *step.arguments)!r},\n" for step in self.steps)
+        lines = "".join(f"    ({', '.join(map(as_source, (it.role, it.call, *it.arguments)))}),\n" for it in self.steps)
         return f"Program.of(\n    {self.subject!r},\n{lines})"
+
+
+def as_source(argument: Argument) -> str:
+    """Write it as Python, in short where it is one character many times."""
+    if isinstance(argument, bytes | str) and len(argument) > 20 and len(set(argument)) == 1:
+        return f"{argument[:1]!r} * {len(argument)}"
+    return repr(argument)
 
 
 def shown(argument: Argument) -> str:

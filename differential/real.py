@@ -1,60 +1,57 @@
 """A program on Linux's own kernel end.
 
 One process serves the mount and says whose turn it is; the program's processes are children of it,
-which make their system calls and tell what came back. The server has one thread, and waits for both
-the device and the child that is at work. When the child has told its result, the device is read
-until it is empty: whatever the step left behind (RELEASE, FORGET, readahead) has then been answered,
-and belongs to that step. So one program does the same each time.
+which make their system calls and tell what came back (processes.py). The server has one thread, and
+waits for both the device and the children that are at work. When they have told their results, the
+device is read until it is empty: whatever the step left behind (RELEASE, FORGET, readahead) has then
+been answered, and belongs to that step. So one program does the same each time.
 
-The children live in the mount as their root directory, so that a path means what it means on the
-embedded kernel, `/` and `..` included. They are forked for each program, after the mount is made;
-the device's descriptor is closed in them (fusewire.mounting).
+A child may be asleep instead: /proc says so, while there is nothing to be read. Whoever makes it go
+on, be it a reply, a signal or another child, makes it runnable at once, and /proc says that as well;
+so a busy machine is no sleeping child.
 
-Mounts are made in a mount namespace of the server's own. If nothing comes for `PATIENCE` seconds, the
-connection is aborted through fusectl, which ends every wait there is, and the step counts as `HUNG`.
+Mounts are made in a mount namespace of the server's own. If somebody is neither asleep nor says
+anything for `PATIENCE` seconds, the connection is aborted through fusectl, which ends every wait there
+is, and the step counts as hung.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import gc
-import inspect
-import marshal
 import os
 import select
 import shutil
 import signal
-import socket
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from differential.calls import Actor, Result, perform
-from differential.native import Native, libc
-from differential.program import ROLES, Program, Role, Step
-from differential.recorder import RecordedSession
-from differential.subjects import SUBJECTS, Subject, begin
-from differential.transcript import Transcript, transcribe
+from differential.native import libc
+from differential.player import Hung, Player
+from differential.processes import SIGNAL, Caller
+from differential.program import Program
+from differential.recorder import RecordedSession, carried_out
+from differential.subjects import SUBJECTS, Subject
+from differential.transcript import Transcript
 from fusewire.daemon.session import Buffers, Call
 from fusewire.mounting import close_device, syscalls
 from fusewire.mounting.device import open_device
 
-__all__ = ["HUNG", "Machine"]
+__all__ = ["Machine"]
 
 CLOCK_REALTIME_COARSE: Final = 5
-PATIENCE: Final = 5.0  # seconds in which every step is over by far
-HUNG: Final[Result] = ("hung", None)
+PATIENCE: Final = 5.0  # seconds in which every step is over by far, or asleep
+MOMENT: Final = 1  # milliseconds after which we look whether everybody is asleep
+CERTAIN: Final = 2  # so many times in a row: somebody may wait for the kernel itself, which needs a moment
 CLONE_NEWNS: Final = 0x00020000
 MS_REC: Final = 0x4000
 MS_PRIVATE: Final = 0x40000
 CONNECTIONS: Final = Path("/sys/fs/fuse/connections")
 BUFFER: Final = (1 << 20) + 4096
-ROUND: Final = 1 << 18  # bytes in which every result has room
-OVER: Final = b"over"  # in place of the number of a step
 
 
 class Machine:
@@ -88,7 +85,7 @@ class Machine:
         with source(self.home) as directory:
             session = RecordedSession(subject.make(directory), subject.timeouts)
             with Served(session, subject, self.mountpoint, self.buffer) as served:
-                return perform_all(program, served)
+                return RealPlayer(program, served).run()
 
 
 @contextlib.contextmanager
@@ -100,10 +97,6 @@ def source(home: str) -> Iterator[str]:
         yield path
     finally:
         shutil.rmtree(path, ignore_errors=True)
-
-
-class Hung(Exception):
-    """Nothing came for too long; the connection has been aborted."""
 
 
 class Served:
@@ -134,7 +127,7 @@ class Served:
         self.session.destroy()
 
     def serve(self) -> None:
-        """Answer until nothing is left to be read."""
+        """Answer until nothing is left to be read, but for what is held back."""
         while True:
             try:
                 length = os.readv(self.fd, [self.buffer])
@@ -158,25 +151,18 @@ class Served:
             if error.errno != errno.ENOENT:  # whoever asked has gone meanwhile
                 raise
 
-    def serve_until(self, fd: int) -> None:
-        """Answer until `fd` can be read, and then whatever is left.
-
-        Raises:
-            Hung: nothing came for too long.
-        """
+    def wait(self, fds: Iterable[int]) -> set[int] | None:
+        """Wait a moment until one of `fds` can be read, answering meanwhile; return which, None if nothing came."""
         poller = select.poll()
-        poller.register(fd, select.POLLIN)
+        for fd in fds:
+            poller.register(fd, select.POLLIN)
         if not self.gone:
             poller.register(self.fd, select.POLLIN)
-        while True:
-            ready = poller.poll(PATIENCE * 1000)
-            if not ready or self.gone:
-                self.abort()
-                raise Hung
-            self.serve()
-            if any(one == fd for one, _ in ready):
-                self.serve()  # it told its result, and went back to the kernel for what was left to do
-                return
+        ready = {fd for fd, _ in poller.poll(MOMENT)}
+        if not ready:
+            return None
+        self.serve()
+        return ready - {self.fd}
 
     def abort(self) -> None:
         """End every wait on this mount."""
@@ -199,53 +185,79 @@ def mount_device(mountpoint: str) -> int:
 def answer(session: RecordedSession, message: memoryview) -> Buffers | None:
     """Give a session one message; run the method; return the reply."""
     received = session.receive(message)
-    if not isinstance(received, Call):
-        return received
-    try:
-        result = received.run()
-        if inspect.iscoroutine(result):
-            result = finished(result)
-    except Exception as error:
-        return session.fail(received, error)
-    return session.reply(received, result)
+    return carried_out(session, received) if isinstance(received, Call) else received
 
 
-def finished(coroutine: object) -> object:
-    """Run a coroutine that waits for nothing."""
-    try:
-        coroutine.send(None)  # type: ignore[attr-defined]
-    except StopIteration as stop:
-        return stop.value
-    raise RuntimeError("a filesystem that waits cannot be compared here")
+# --- a program
 
 
-# --- the program's processes
+class RealPlayer(Player):
+    """A program's processes are our children (processes.py)."""
 
+    def __init__(self, program: Program, served: Served) -> None:
+        super().__init__(program, served.session)
+        self.served = served
+        self.callers: dict[int, Caller] = {}
 
-def perform_all(program: Program, served: Served) -> Transcript:
-    """Start the processes, have each step made in its turn, and end them."""
-    session = served.session
-    callers: dict[int, Caller] = {}
-    results: list[Result] = []
-    try:
-        for role in program.roles:
-            callers[role] = Caller(role, program.steps, served)
-        session.messages.clear()
-        begin(session.filesystem)
-        for number, step in enumerate(program.steps):
-            if served.subject.ticks:
-                await_tick()
-            results.append(callers[step.role].step(number))
-            session.marks.append(len(session.messages))
-    except Hung:
-        missing = len(program.steps) - len(results)
-        results += [HUNG] * missing
-        session.marks += [len(session.messages)] * missing
-    finally:
-        for caller in callers.values():
-            caller.end()
-    roles = {caller.pid: f"p{role}" for role, caller in callers.items()}
-    return transcribe(session, results, roles)
+    def run(self) -> Transcript:
+        """Start the processes, play, and see to it that they are gone."""
+        try:
+            for role in self.program.roles:
+                self.callers[role] = Caller(role, self.program.steps, self.served.mountpoint)
+                self.under_way[role] = 0
+                self.until_quiet()
+            return self.play()
+        finally:
+            for caller in self.callers.values():
+                caller.reap()
+
+    def start(self, role: int, number: int) -> None:
+        self.callers[role].start(number)
+
+    def interrupt(self, role: int) -> None:
+        os.kill(self.callers[role].pid, SIGNAL)
+
+    def kill(self, role: int) -> None:
+        os.kill(self.callers[role].pid, signal.SIGKILL)
+
+    def exit(self, role: int) -> None:
+        self.callers[role].leave()
+
+    def write(self, message: Buffers) -> None:
+        self.served.write(message)
+
+    def pids(self) -> dict[int, int]:
+        return {caller.pid: role for role, caller in self.callers.items()}
+
+    def tick(self) -> None:
+        await_tick()
+
+    def until_quiet(self) -> None:
+        """Answer until all that are in a call have told their results, have died, or are asleep."""
+        deadline, asleep = time.monotonic() + PATIENCE, 0
+        while self.under_way:
+            callers = {fd: role for role in self.under_way for fd in self.callers[role].tells()}
+            ready = self.served.wait(callers)
+            if ready is not None:
+                deadline, asleep = time.monotonic() + PATIENCE, 0
+                for role in {callers[fd] for fd in ready}:
+                    self.hear(role)
+            elif all(self.callers[role].is_asleep() for role in self.under_way):
+                asleep += 1
+                if asleep == CERTAIN:
+                    break
+            if self.served.gone or time.monotonic() > deadline:
+                self.served.abort()
+                raise Hung
+        self.served.serve()  # who told its result went back to the kernel first, for what was left to do
+
+    def hear(self, role: int) -> None:
+        """Take what a process has to say."""
+        caller = self.callers[role]
+        if caller.has_ended():
+            self.died(role)
+        elif (result := caller.hear()) is not None:
+            self.ended(role, result)
 
 
 def await_tick() -> None:
@@ -253,66 +265,3 @@ def await_tick() -> None:
     now = time.clock_gettime_ns(CLOCK_REALTIME_COARSE)
     while time.clock_gettime_ns(CLOCK_REALTIME_COARSE) == now:
         time.sleep(0.0005)
-
-
-class Caller:
-    """One of them, as its parent sees it."""
-
-    def __init__(self, role: int, steps: Sequence[Step], served: Served) -> None:
-        self.served = served
-        self.socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.pid = os.fork()
-        if self.pid == 0:
-            live(ROLES[role], steps, theirs, self.socket, served.mountpoint)
-        theirs.close()
-        self.pidfd = os.pidfd_open(self.pid)
-        self.served.serve_until(self.socket.fileno())
-        self.socket.recv(ROUND)
-
-    def step(self, number: int) -> Result:
-        self.socket.send(number.to_bytes(4, "little"))
-        self.served.serve_until(self.socket.fileno())
-        said = self.socket.recv(ROUND)
-        result: Result = marshal.loads(said) if said else ("died", None)
-        return result
-
-    def end(self) -> None:
-        """Have it exit, which closes what is still open; kill it if it does not."""
-        with contextlib.suppress(OSError):  # it has died
-            self.socket.send(OVER)
-        self.socket.close()
-        try:
-            self.served.serve_until(self.pidfd)
-        except Hung:  # a connection that is aborted holds nobody
-            os.kill(self.pid, signal.SIGKILL)
-        os.close(self.pidfd)
-        os.waitpid(self.pid, 0)
-        self.served.serve()
-
-
-def live(role: Role, steps: Sequence[Step], told: socket.socket, parents: socket.socket, root: str) -> None:
-    """Be one of them: do what one is told, until there is nobody to tell."""
-    status = 1
-    try:
-        parents.close()
-        gc.disable()
-        actor = Actor(Native())
-        settle(role, root)
-        told.send(b"ready")
-        while (order := told.recv(4)) not in (OVER, b""):
-            told.send(marshal.dumps(perform(actor, steps[int.from_bytes(order, "little")])))
-        status = 0
-    finally:
-        os._exit(status)
-
-
-def settle(role: Role, root: str) -> None:
-    """Make the mount one's root, and become who one is."""
-    place = os.open(root, os.O_PATH | os.O_DIRECTORY)
-    os.fchdir(place)
-    os.close(place)
-    os.chroot(".")
-    os.setgroups(role.groups)
-    os.setresgid(role.gid, role.gid, role.gid)
-    os.setresuid(role.uid, role.uid, role.uid)
-    os.umask(0o022)

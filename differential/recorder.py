@@ -1,23 +1,44 @@
-"""What a filesystem was asked, and what it answered: a session that keeps it all.
+"""What a filesystem was asked, and what it answered: a session that keeps it all, and may hold requests back.
 
 Bytes are kept as they came, and decoded when the program is over (`decoded`), so that recording
 costs a copy and nothing more.
+
+A request is held back because the program wants it (`wanted`), or because its method says `Wait`,
+as one that waits for a lock does. Neither is answered while anything else goes on: whoever drives the
+program asks for what is `due` when all is quiet.
 """
 
 from __future__ import annotations
 
 import errno
+import inspect
+from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass, field, fields
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from fusewire.daemon.session import Buffers, Call, Session
-from fusewire.errors import ProtocolError
+from fusewire.errors import ProtocolError, os_error
 from fusewire.wire import Buffer, Message, OpenOut, OutHeader, WireStruct, decode_request, forgets
 
-__all__ = ["RecordedSession", "Request", "decoded"]
+__all__ = ["Held", "RecordedSession", "Request", "Wait", "carried_out", "decoded", "finished"]
 
+T = TypeVar("T")
 OPENING: Final = frozenset({"OPEN", "OPENDIR", "CREATE", "TMPFILE"})
+FUSE_POLL_SCHEDULE_NOTIFY: Final = 1
 ROOM: Final = 24  # bytes of data that are shown of a request
+
+
+class Wait(Exception):
+    """Raised by a method that cannot answer yet: it is called again when all is quiet."""
+
+
+@dataclass(slots=True)
+class Held:
+    """A request that is not answered yet."""
+
+    call: Call
+    by_program: bool  # it stays until it is let go; else until its method does not say `Wait` any more
+    obedient: bool  # an INTERRUPT ends it with EINTR
 
 
 @dataclass(slots=True)
@@ -28,13 +49,32 @@ class RecordedSession(Session):
     marks: list[int] = field(default_factory=list)  # how many messages there were when each step had ended
     errors: dict[int, int] = field(default_factory=dict)  # by unique; without an entry: never answered
     handles: dict[int, int] = field(default_factory=dict)  # that an open file was given, by unique
+    wanted: dict[str, bool] = field(default_factory=dict)  # the next request of that name is held back; obedient?
+    polls: dict[int, None] = field(default_factory=dict)  # what is to be notified when it may be ready, by kh
+    held: list[Held] = field(default_factory=list)  # the first one for longest
 
     def receive(self, buffer: Buffer) -> Buffers | Call | None:
         self.messages.append(bytes(buffer))
         outcome = Session.receive(self, buffer)
         if isinstance(outcome, tuple):
             self.note(outcome)
+        elif outcome is not None:
+            return self.taken(outcome)
         return outcome
+
+    def taken(self, call: Call) -> Call | None:
+        """Return a call that is to be carried out now, None if it is held back."""
+        name, body = call.request.name, call.request.body
+        if name == "POLL" and body.flags & FUSE_POLL_SCHEDULE_NOTIFY:
+            self.polls[body.kh] = None
+        if name not in self.wanted:
+            return call
+        self.held.append(Held(call, True, self.wanted.pop(name)))
+        return None
+
+    def polled(self) -> list[int]:
+        """Return what is to be notified, by kh."""
+        return list(self.polls)
 
     def reply(self, call: Call, result: Any) -> Buffers | None:
         buffers = self.note(Session.reply(self, call, result))
@@ -44,13 +84,57 @@ class RecordedSession(Session):
         return buffers
 
     def fail(self, call: Call, error: BaseException) -> Buffers | None:
+        if isinstance(error, Wait):
+            self.held.append(Held(call, False, True))
+            return None
         return self.note(Session.fail(self, call, error))
+
+    def let_go(self) -> Iterator[Buffers]:
+        """Carry out what the program has held back for longest; yield the reply, if there is one."""
+        for held in [held for held in self.held if held.by_program][:1]:
+            yield from self._end(held)
+
+    def due(self) -> Iterator[Buffers]:
+        """Yield the replies to whoever need not wait any longer. Call it when all is quiet."""
+        for held in list(self.held):
+            if held.call.request.interrupted and held.obedient:
+                self.held.remove(held)
+                reply = self.fail(held.call, os_error(errno.EINTR))
+                yield from () if reply is None else (reply,)
+            elif not held.by_program:
+                yield from self._end(held)
+
+    def _end(self, held: Held) -> Iterator[Buffers]:
+        self.held.remove(held)
+        reply = carried_out(self, held.call)
+        if reply is not None:
+            yield reply
 
     def note(self, reply: Buffers | None) -> Buffers | None:
         if reply is not None:
             header = OutHeader.unpack_from(reply[0])
             self.errors[header.unique] = -header.error
         return reply
+
+
+def carried_out(session: Session, call: Call) -> Buffers | None:
+    """Run a method; return the reply."""
+    try:
+        result = call.run()
+        if inspect.iscoroutine(result):
+            result = finished(result)
+    except Exception as error:
+        return session.fail(call, error)
+    return session.reply(call, result)
+
+
+def finished(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine that waits for nothing."""
+    try:
+        coroutine.send(None)
+    except StopIteration as stop:
+        return stop.value  # type: ignore[no-any-return]
+    raise RuntimeError("what waits cannot be compared here")
 
 
 @dataclass(frozen=True, slots=True)

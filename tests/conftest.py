@@ -27,6 +27,7 @@ from leftovers import Things
 from namespaces import enter_private_mounts, enter_private_user
 from own_run import OwnRun
 from watchdog import DEFAULT_LIMIT, Watchdog
+from watched_mounts import watched_mounts
 
 REQUIRE_KERNEL = "FUSEWIRE_REQUIRE_KERNEL"
 
@@ -158,6 +159,13 @@ def leaves_nothing(request: pytest.FixtureRequest) -> Iterator[None]:
     before = look()
     yield
     complain("the test", leftovers.remaining(before, look))
+
+
+@pytest.fixture(autouse=True)
+def keeps_the_invariants() -> Iterator[None]:
+    """Look at every embedded kernel as it goes: what must always be true of it, and of what passes its device."""
+    with watched_mounts():
+        yield
 
 
 def what_to_look_at(item: pytest.Item) -> Callable[[], Things]:

@@ -17,10 +17,10 @@ from fusewire.kernel.device import Device
 from fusewire.kernel.mounting import mount
 from fusewire.kernel.profile import LINUX, Profile
 from fusewire.kernel.runners.fixed_order import FixedOrder
-from fusewire.kernel.syscalls.base import Credentials
 from fusewire.kernel.syscalls.memory import Mapping
 from fusewire.kernel.syscalls.process import Process
 from fusewire.kernel.tasks import Task
+from fusewire.kernel.vfs.credentials import Credentials
 from fusewire.kernel.vfs.inode import Inode
 from fusewire.kernel.vfs.superblock import Options
 from fusewire.kernel.vfs.system import System

@@ -11,8 +11,8 @@ from fusewire.kernel.device import Device
 from fusewire.kernel.mounting import mount
 from fusewire.kernel.profile import LINUX, Profile
 from fusewire.kernel.runners.fixed_order import FixedOrder
-from fusewire.kernel.syscalls.base import Credentials
 from fusewire.kernel.tasks import Task
+from fusewire.kernel.vfs.credentials import Credentials
 from fusewire.kernel.vfs.superblock import Superblock
 from fusewire.wire import (
     Attr,

@@ -15,8 +15,9 @@ from fusewire.kernel.invariants import check
 from fusewire.kernel.mounting import mount
 from fusewire.kernel.profile import Profile
 from fusewire.kernel.request import Request
-from fusewire.kernel.syscalls.base import Caller, Credentials
 from fusewire.kernel.tasks import Task, close, run
+from fusewire.kernel.vfs.caller import Caller
+from fusewire.kernel.vfs.credentials import Credentials
 from fusewire.kernel.vfs.superblock import Options
 from fusewire.kernel.vfs.system import System
 from fusewire.wire import InitOut, Message, decode_request, encode_reply

@@ -17,9 +17,9 @@ from fusewire.errors import os_error
 from fusewire.kernel.device import Device
 from fusewire.kernel.mounting import mount
 from fusewire.kernel.runners.fixed_order import FixedOrder
-from fusewire.kernel.syscalls.base import Credentials
 from fusewire.kernel.syscalls.process import Process
 from fusewire.kernel.tasks import Task
+from fusewire.kernel.vfs.credentials import Credentials
 from fusewire.kernel.vfs.superblock import Options
 from fusewire.kernel.vfs.system import System
 from fusewire.wire import (

@@ -18,11 +18,11 @@ from __future__ import annotations
 
 import enum
 import functools
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 P = ParamSpec("P")
-T = TypeVar("T")
+A = TypeVar("A", bound=Awaitable[Any])
 
 
 class Step(enum.StrEnum):
@@ -75,16 +75,14 @@ def note(text: str, name: str = "", woken: tuple[str, ...] = (), echo: str = Ste
         hook(Event(text.format(name) if name else text, woken, echo))
 
 
-def named(
-    name: str,
-) -> Callable[[Callable[P, Coroutine[Any, Any, T]]], Callable[P, Coroutine[Any, Any, T]]]:
-    """Note entering and leaving a function, under its name in kernel.txt.
+def named(name: str) -> Callable[[Callable[P, A]], Callable[P, A]]:
+    """Note entering and leaving what a function's awaitable does, under its name in kernel.txt.
 
-    A call that is made while nobody listens is not noted later either, and costs no frame.
+    A call that is made while nobody listens is not noted later either, and costs no coroutine.
     """
 
-    def decorate(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
-        async def noted(*args: P.args, **kwargs: P.kwargs) -> T:
+    def decorate(function: Callable[P, A]) -> Callable[P, A]:
+        async def noted(*args: P.args, **kwargs: P.kwargs) -> Any:
             note(Step.CALL, name)
             try:
                 return await function(*args, **kwargs)
@@ -92,8 +90,8 @@ def named(
                 note(Step.RETURN, name)
 
         @functools.wraps(function)
-        def called(*args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, T]:
-            return function(*args, **kwargs) if hook is None else noted(*args, **kwargs)
+        def called(*args: P.args, **kwargs: P.kwargs) -> A:
+            return function(*args, **kwargs) if hook is None else noted(*args, **kwargs)  # type: ignore[return-value]
 
         return called
 

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from fusewire.kernel.syscalls.base import Credentials
 from fusewire.kernel.vfs.acl_cache import Acl, AclEntry, check_acl, decode_acl, encode_acl, grants
+from fusewire.kernel.vfs.credentials import Credentials
 from fusewire.wire import InitFlags
 from on_memory import OnMemory, on_memory
 

@@ -13,8 +13,10 @@ from fusewire.kernel.device import Device
 from fusewire.kernel.init import Settings
 from fusewire.kernel.profile import LINUX, SEED2005, Profile
 from fusewire.kernel.request import Stage
-from fusewire.kernel.syscalls.base import Caller, Credentials, syscall
+from fusewire.kernel.syscalls.base import syscall
 from fusewire.kernel.tasks import Killed, Task, close, run
+from fusewire.kernel.vfs.caller import Caller
+from fusewire.kernel.vfs.credentials import Credentials
 from fusewire.kernel.waiting import ERESTARTNOINTR
 from fusewire.wire import (
     Extensions,

@@ -9,7 +9,7 @@ import pytest
 
 from file_daemon import PAGE, PLAIN, FileDaemon, errno_of
 from fusewire.kernel.control import MODES, Control, ControlFile, parse_number
-from fusewire.kernel.syscalls.base import Credentials
+from fusewire.kernel.vfs.credentials import Credentials
 from fusewire.wire import InitFlags
 
 

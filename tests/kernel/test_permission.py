@@ -6,10 +6,10 @@ import errno
 import stat
 
 import pytest
+from fusewire.kernel.operations.permission import MAY_EXEC, MAY_READ, MAY_WRITE, permission
 
 from fusewire.kernel import Options
 from fusewire.kernel.tasks import current
-from fusewire.kernel.vfs.permission import MAY_EXEC, MAY_READ, MAY_WRITE, permission
 from hand_daemon import DIRECTORY, FOREVER, OK, Answer, HandDaemon, attributes, entry, errno_of, hand_daemon, process
 
 CHECKED = Options(allow_other=True, default_permissions=True)

@@ -8,7 +8,7 @@ import os
 import pytest
 
 from file_daemon import PAGE, PLAIN, WRITEBACK, FileDaemon, errno_of
-from fusewire.kernel.operations.writeback import no_writes, sync_inodes, sync_writes, write_inode
+from fusewire.kernel.operations.writeback import no_writes, sync_inodes, sync_writes, write_back, write_inode
 from fusewire.kernel.waitq import WaitQueue
 from fusewire.wire import InitFlags, SetattrValid, WriteFlags
 
@@ -128,17 +128,17 @@ def test_truncation_drops_what_lies_beyond_without_writing_it() -> None:
 
 def test_the_flusher_writes_what_is_old() -> None:
     file, _ = written()
-    file.run(file.superblock.write_back())
+    file.run(write_back(file.superblock))
     assert not file.writes()
     file.clock.advance(31)
-    file.run(file.superblock.write_back())
+    file.run(write_back(file.superblock))
     assert file.names("WRITE", "SETATTR") == ["WRITE", "SETATTR"]
 
 
 def test_the_flusher_leaves_a_daemon_alone_that_has_enough_to_do() -> None:
     file, _ = written()
     file.superblock.control["congestion_threshold"].write(b"0")
-    file.run(file.superblock.write_back(older_than=0))
+    file.run(write_back(file.superblock, older_than=0))
     assert not file.writes()
     file.run(sync_inodes(file.superblock))
     assert file.writes()

@@ -26,16 +26,13 @@ CHUNK = 1 << 20  # bytes read at once
 
 Time = tuple[int, int]  # seconds, nanoseconds
 
-PLAIN = frozenset(
-    """chmod chown lchown fchmod fchown link mkdir mkfifo rename rmdir symlink readlink truncate ftruncate unlink
-    stat lstat fstat statvfs listdir getxattr setxattr listxattr removexattr umask close read write pread pwrite lseek
-    copy_file_range fsync chdir getcwd posix_fallocate fdatasync sendfile setegid seteuid""".split()
-)
-HIDDEN = frozenset(
-    """open access utimensat futimens renameat2 fallocate link_by_fd getxattr_sized listxattr_sized birth_ns inodes
-    lock flock mapped_write mapped_read close_all mount_read_only own_mounts bind unmount raw execute start stop
-    copy_program limit_file_size bind_socket listen connect""".split()
-)
+OF_OS = """chmod chown lchown fchmod fchown link mkdir mkfifo rename rmdir symlink readlink truncate ftruncate unlink
+stat lstat fstat statvfs listdir getxattr setxattr listxattr removexattr umask close read write pread pwrite lseek
+copy_file_range fsync chdir getcwd posix_fallocate fdatasync sendfile setegid seteuid"""
+
+OF_EACH_KERNEL = """open access utimensat futimens renameat2 fallocate link_by_fd getxattr_sized listxattr_sized
+birth_ns lock flock mapped_write mapped_read close_all mount_read_only own_mounts bind unmount raw execute start stop
+copy_program limit_file_size bind_socket listen connect"""
 
 
 class Skipped(Exception):
@@ -43,7 +40,7 @@ class Skipped(Exception):
 
 
 class Calls:
-    """The calls of one process. `os` is what it makes them with; a subclass adds those of HIDDEN.
+    """The calls of one process. `os` is what it makes them with; a subclass adds those of OF_EACH_KERNEL.
 
     What a subclass lacks is named in `LACKS`, with the reason: a case that needs it is skipped.
     """
@@ -141,7 +138,8 @@ class Calls:
         return result
 
 
-NAMES = PLAIN | HIDDEN | {name for name in vars(Calls) if not name.startswith("_")}
+PLAIN = frozenset(OF_OS.split())
+NAMES = PLAIN | set(OF_EACH_KERNEL.split()) | {name for name in vars(Calls) if not name.startswith("_")}
 
 KINDS: dict[str, Callable[[Calls, str], None]] = {
     "file": lambda calls, path: calls.create(path),

@@ -13,7 +13,7 @@ import fcntl
 import mmap
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
@@ -21,6 +21,7 @@ from typing import Any, ClassVar
 import fusewire
 from fusewire.filesystems import LocalDirectory, Memory
 from fusewire.kernel.syscalls.attributes import Moment
+from fusewire.served import Served
 from torture.conformance.actors import CLOCK_REALTIME_COARSE, Actor, Call, Hung, Identity, made, result_of
 from torture.conformance.calls import AT_SYMLINK_NOFOLLOW, UTIME_NOW, UTIME_OMIT, Calls, Skipped, Time
 from torture.conformance.libc import Address
@@ -33,6 +34,13 @@ SECOND = 10**9  # nanoseconds
 NO_PROGRAMS = "an embedded kernel executes no programs"
 NO_SOCKETS = "an embedded kernel has no sockets, only their names"
 NO_NAMESPACES = "an embedded kernel binds no mounts"
+ROOMY = "/dev/shm"  # a tmpfs, which can do all that a filesystem can
+FILESYSTEMS: dict[str, Callable[[str], Served]] = {
+    "memory": lambda source: Memory(),
+    "local": LocalDirectory,
+    "nodes": lambda source: Folder(),
+}
+
 VECTORED = {"read": "readv", "write": "writev", "pread": "preadv", "pwrite": "pwritev"}
 NOWHERE = {Address.NULL: 0, Address.UNMAPPED: 1 << 40, Address.KERNEL: 1 << 63}
 
@@ -198,14 +206,14 @@ def moment(given: Time) -> int | Moment:
     return seconds * SECOND + nanoseconds
 
 
-FILESYSTEMS = ("memory", "local", "nodes")
-
-
 @contextmanager
 def on_embedded_kernel(filesystem: str, minor: int) -> Iterator[Embedded]:
-    """An embedded kernel of an ABI, with a filesystem of a kind, for a while."""
-    with TemporaryDirectory(dir="/dev/shm") as source:
+    """An embedded kernel with one of FILESYSTEMS, for a while. What it was granted, it must have given back."""
+    with TemporaryDirectory(dir=ROOMY if os.path.isdir(ROOMY) else None) as source:
         os.chmod(source, 0o755)
-        made = {"memory": lambda: Memory(), "local": lambda: LocalDirectory(source), "nodes": Folder}[filesystem]()
-        with fusewire.Kernel(made, minor=minor, requests=0) as kernel:
-            yield Embedded(kernel)
+        with fusewire.Kernel(FILESYSTEMS[filesystem](source), minor=minor) as kernel:
+            place = Embedded(kernel)
+            yield place
+            place.close()
+            if leaks := kernel.leaks():
+                raise RuntimeError(f"the kernel's end has leaked: {leaks[:5]}")

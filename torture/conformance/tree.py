@@ -20,6 +20,7 @@ __all__ = ["Folder"]
 
 LONGEST = 1 << 50  # bytes of a file
 NOREPLACE, EXCHANGE = 1, 2
+KEEP_SIZE, PUNCH_HOLE = 1, 2
 
 
 class Kept(Node):
@@ -43,6 +44,11 @@ class Kept(Node):
         now = time.time_ns()
         for name in times:
             setattr(self, name, now)
+
+    def was_read(self) -> None:
+        """Move the access time on, as relatime would: if it is not later than the others."""
+        if self.atime_ns <= max(self.mtime_ns, self.ctime_ns):
+            self.touch("atime_ns")
 
     def setattr(self, changes: SetAttributes) -> None:
         self.keep(changes)
@@ -77,7 +83,7 @@ class Kept(Node):
 class Text(Kept, File):
     """A file, in pieces of its own so that holes cost nothing."""
 
-    PIECE = 1 << 16
+    PIECE = 4096
 
     def __init__(self) -> None:
         self.pieces: dict[int, bytearray] = {}
@@ -89,6 +95,7 @@ class Text(Kept, File):
         return attributes
 
     def read(self, offset: int, size: int) -> bytes:
+        self.was_read()
         parts, end = [], min(offset + size, self.size)
         while offset < end:
             number, within = divmod(offset, self.PIECE)
@@ -117,6 +124,27 @@ class Text(Kept, File):
                 self.pieces[first][within:] = bytes(self.PIECE - within)
         self.size = size
         self.touch("mtime_ns", "ctime_ns")
+
+    def fallocate(self, offset: int, length: int, mode: int) -> None:
+        if mode == PUNCH_HOLE | KEEP_SIZE:
+            self._punch(offset, min(offset + length, self.size))
+        elif mode & ~KEEP_SIZE:
+            raise os_error(errno.EOPNOTSUPP)
+        else:
+            for number in range(offset // self.PIECE, -(-(offset + length) // self.PIECE)):
+                self.pieces.setdefault(number, bytearray(self.PIECE))
+            if not mode & KEEP_SIZE:
+                self.size = max(self.size, offset + length)
+        self.touch("mtime_ns", "ctime_ns")
+
+    def _punch(self, start: int, end: int) -> None:
+        for number in list(self.pieces):
+            first = number * self.PIECE
+            low, high = max(start - first, 0), min(end - first, self.PIECE)
+            if low == 0 and high == self.PIECE:
+                del self.pieces[number]
+            elif low < high:
+                self.pieces[number][low:high] = bytes(high - low)
 
     def setattr(self, changes: SetAttributes) -> None:
         if changes.size is not None:
@@ -151,6 +179,7 @@ class Folder(Kept, Directory):
         return self.names.get(name)
 
     def list(self) -> dict[str, Kept]:
+        self.was_read()
         return self.names
 
     def create(self, name: str, mode: int) -> Text:

@@ -27,8 +27,8 @@ from fusewire.events import named
 from fusewire.kernel.device import Device
 from fusewire.kernel.mounting import mount
 from fusewire.kernel.profile import SEED2005, Profile
-from fusewire.kernel.syscalls.base import Credentials
 from fusewire.kernel.tasks import Task, run
+from fusewire.kernel.vfs.credentials import Credentials
 from fusewire.kernel.vfs.dentry import Dentry
 from fusewire.kernel.vfs.superblock import Options
 from fusewire.kernel.vfs.system import System

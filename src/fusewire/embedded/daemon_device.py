@@ -1,22 +1,30 @@
-"""The device as the daemon of an embedded kernel has it open: it may hang, and is recorded.
+"""The device as the daemon of an embedded kernel has it open: it may hang, be tapped, and be recorded.
 
 A daemon that hangs is one that does not go on after a read. What it has read is not answered, and
 what comes later is not read, until it is resumed, or all is over. So a shell, when it has read
 something, has itself held up.
+
+Who taps a device gets what passes it, byte for byte and in the device's own order, whichever threads
+the daemon has. A write stands before all that it brings about. That order is to be had only while a
+write from plain bytes is one step: where steps are watched, or the bytes lie in a process's memory, the
+transcript ends.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar
 
+from fusewire import events
 from fusewire.kernel.device import Device
+from fusewire.kernel.transcript import Exchange
 from fusewire.kernel.user_memory import UserBuffer
 from fusewire.kernel.waitq import Sleep
 
 if TYPE_CHECKING:
     from fusewire.embedded.recording import Record
 
-__all__ = ["RecordedDevice", "Stall"]
+__all__ = ["RecordedDevice", "Stall", "Tap", "TappedDevice", "TappedRecordedDevice"]
 
 
 class Stall:
@@ -45,3 +53,45 @@ class RecordedDevice(Device):
         assert self.connection is not None
         self.record.read(message, self.connection.common_minor)
         return message
+
+
+@dataclass(slots=True)
+class Tap:
+    """What has passed the devices of one connection, for as long as it can be told in order."""
+
+    everywhere: ClassVar[bool] = False  # every kernel that is made from now on is tapped, if it keeps a record
+
+    whole: bool = True  # nothing is missing
+    exchanges: list[Exchange] = field(default_factory=list)
+
+
+class TappedDevice(Device):
+    """Lets what passes be heard."""
+
+    tap: Tap
+
+    async def read(self, room: int | UserBuffer) -> bytes:
+        message = await super().read(room)
+        self.tap.exchanges.append(Exchange(True, message))
+        return message
+
+    async def write(self, message: bytes | bytearray | memoryview | UserBuffer) -> int:
+        tap = self.tap
+        if events.hook is not None or not isinstance(message, bytes | bytearray | memoryview):
+            tap.whole = False
+            return await super().write(message)
+        at = len(tap.exchanges)
+        tap.exchanges.append(Exchange(False, bytes(message)))
+        try:
+            return await super().write(message)
+        except OSError as error:
+            tap.exchanges[at] = Exchange(False, bytes(message), error.errno or -1)
+            raise
+
+
+class TappedRecordedDevice(TappedDevice, RecordedDevice):
+    """Does both."""
+
+    def __init__(self, record: Record, tap: Tap) -> None:
+        super().__init__(record)
+        self.tap = tap

@@ -24,9 +24,9 @@ from fusewire.daemon.server import Failed, Told
 from fusewire.daemon.session import Session
 from fusewire.daemon.workers import in_a_thread, to_its_end
 from fusewire.embedded.begun import Begun
-from fusewire.embedded.daemon_device import RecordedDevice, Stall
-from fusewire.embedded.device import EmbeddedDevice
 from fusewire.embedded.callers import requests_of
+from fusewire.embedded.daemon_device import RecordedDevice, Stall, Tap, TappedRecordedDevice
+from fusewire.embedded.device import EmbeddedDevice
 from fusewire.embedded.leaks import Leak, leaks
 from fusewire.embedded.recording import Record, RecordedConnection
 from fusewire.embedded.task_server import TaskServer
@@ -37,8 +37,8 @@ from fusewire.kernel.mounting import mount, umount
 from fusewire.kernel.profile import Profile
 from fusewire.kernel.runners.fixed_order import Deadlock, FixedOrder
 from fusewire.kernel.runners.locked import Locked
-from fusewire.kernel.syscalls.base import Credentials
 from fusewire.kernel.tasks import Task, running
+from fusewire.kernel.vfs.credentials import Credentials
 from fusewire.kernel.vfs.superblock import Options
 from fusewire.kernel.vfs.system import System
 from fusewire.mounting import MountOptions
@@ -86,6 +86,7 @@ class Ends:
         self.session: Session = new_session(plan.filesystem, plan.mount_options)
         self.session.new_request = requests_of(self.system)
         self.record = Record(clock, plan.requests) if plan.requests else None
+        self.tap = Tap() if Tap.everywhere else None
         self.stall = Stall()
         self.device = self._new_device()
         self.connection = self._connection()
@@ -99,7 +100,9 @@ class Ends:
         self.process = self.new_process(0, 0)
 
     def _new_device(self) -> Device:
-        return Device() if self.record is None else RecordedDevice(self.record)
+        if self.record is None:
+            return Device()
+        return RecordedDevice(self.record) if self.tap is None else TappedRecordedDevice(self.record, self.tap)
 
     def _connection(self) -> Connection:
         plan, clock = self.plan, self.system.clock

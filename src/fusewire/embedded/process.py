@@ -22,8 +22,8 @@ from fusewire.embedded.paths import Path, flags_of
 if TYPE_CHECKING:
     from fusewire.embedded.ends import Ends
     from fusewire.kernel.operations.page_faults import MemoryRange
-    from fusewire.kernel.syscalls.base import Credentials
     from fusewire.kernel.vfs.address_space import AddressSpace
+    from fusewire.kernel.vfs.credentials import Credentials
 
 __all__ = ["Process"]
 

@@ -16,9 +16,9 @@ from fusewire.kernel.device import Device
 from fusewire.kernel.init import Settings
 from fusewire.kernel.mounting import mount
 from fusewire.kernel.profile import LINUX, PROFILES, SEED2005, Profile
-from fusewire.kernel.syscalls.base import Credentials
 from fusewire.kernel.syscalls.process import Process
 from fusewire.kernel.tasks import Killed, Signal, Task, close, run
+from fusewire.kernel.vfs.credentials import Credentials
 from fusewire.kernel.vfs.superblock import Options, Superblock
 from fusewire.kernel.vfs.system import System
 

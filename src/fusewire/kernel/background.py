@@ -9,21 +9,30 @@ which is why `number` may exceed the maximum. Requests for which somebody waits 
 
 From `congestion_threshold` on, work that could as well be left undone is left undone.
 
-Source: fs/fuse/dev.c, fuse_request_queue_background, flush_bg_queue and fuse_request_end.
+The functions at the end are the methods of `Connection` by the same names. In 2005 there were no
+limits: a background request went to `pending` like any other.
+
+Source: fs/fuse/dev.c, fuse_simple_background, fuse_request_queue_background, flush_bg_queue and fuse_request_end.
 """
 
 from __future__ import annotations
 
+import errno
 from collections import deque
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias
 
 from fusewire.events import Step, note
+from fusewire.kernel.request import Request
+from fusewire.kernel.sending import pass_gate, sign
+from fusewire.wire import WireStruct
 
 if TYPE_CHECKING:
     from fusewire.kernel.connection import Connection
-    from fusewire.kernel.request import Request
 
-__all__ = ["Background"]
+__all__ = ["Background", "End", "ask_background", "ask_background_gated", "send_background"]
+
+End: TypeAlias = Callable[[Request], None]  # called once, when the request is finished
 
 
 class Background:
@@ -99,3 +108,68 @@ class Background:
         self.active += len(left)
         self.queue.clear()
         return left
+
+
+def ask_background(
+    connection: Connection,
+    name: str,
+    nodeid: int,
+    body: WireStruct | None = None,
+    *,
+    data: bytes = b"",
+    end: End | None = None,
+    force: bool = False,
+    nocreds: bool = False,
+) -> None:
+    """Queue a request and return, whatever limits there are. Never sleeps.
+
+    `end` is called once, when the request is finished: its `error` (a positive errno) and `reply` are set
+    then. That is at once, with ENOTCONN, if the connection is already gone.
+    """
+    request = connection.pool.make()
+    request.force = force
+    connection.num_waiting += 1
+    if not nocreds:
+        sign(connection, request)
+    elif connection.timer is not None:
+        request.created = connection.clock.now()
+    request.ask(name, nodeid, body, (), data)
+    request.end = end
+    connection.send_background(request)
+
+
+async def ask_background_gated(
+    connection: Connection,
+    name: str,
+    nodeid: int,
+    body: WireStruct | None = None,
+    *,
+    data: bytes = b"",
+    end: End | None = None,
+    nocreds: bool = False,
+) -> None:
+    """The same, but sleep first while too many are under way.
+
+    Raises:
+        OSError: EINTR if a fatal signal came first; ENOTCONN once aborted; ECONNREFUSED if INIT failed.
+    """
+    connection.num_waiting += 1
+    await pass_gate(connection, lambda: _may_pass(connection))
+    connection.num_waiting -= 1  # the request counts itself
+    connection.ask_background(name, nodeid, body, data=data, end=end, nocreds=nocreds)
+
+
+def _may_pass(connection: Connection) -> bool:
+    return (connection.initialized and not connection.background.blocked) or not connection.connected
+
+
+def send_background(connection: Connection, request: Request) -> None:
+    """Queue `request`; its `end` is called when it is finished."""
+    if not connection.connected:
+        connection.finish(request, "refuse", errno.ENOTCONN)
+    elif connection.profile.limits_background:
+        connection.background.add(request)
+    else:
+        connection.enqueue(request)
+        note(Step.QUEUE)
+        connection.waitq.wake()

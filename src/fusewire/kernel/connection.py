@@ -2,16 +2,22 @@
 
     unused --ask()--> pending --read()--> processing --write()--> unused
 
-Read `ask`, `send` and `enqueue` here, then `read` and `write` in device.py, beside the first diagram
-of kernel.txt: they are its left column, then its right one. What a daemon has read it must answer on
-the device from which it was read, so the requests that it owes stand with the device.
+What it does is told where it belongs; the functions there are its methods:
 
+    sending.py      ask, get, send: the left column of the first diagram of kernel.txt
     waiting.py      request_wait_answer: what a signal does to a sender
     background.py   requests for which nobody waits, and how many there may be
     forgets.py      references given back, which are no requests
     pool.py         the requests of 2005
     timeouts.py     an answer that does not come
     resend.py       answers that a new daemon cannot give
+
+and the right column is device_reading.py and device_writing.py. Here is what they all share: the
+queues, what both ends have settled, and the two ways in which something ends: `finish` one request,
+`abort` everything.
+
+What a daemon has read it must answer on the device from which it was read, so the requests that it
+owes stand with the device.
 
 Whoever wants to send something passes a gate first, which INIT opens. An abort ends everything:
 whoever waits for an answer gets ECONNABORTED, whoever comes later ENOTCONN, the daemon ENODEV.
@@ -25,36 +31,26 @@ from __future__ import annotations
 
 import errno
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from fusewire import events
-from fusewire.errors import os_error
-from fusewire.events import Step, named, note
-from fusewire.kernel.background import Background
+from fusewire.events import Step, note
+from fusewire.kernel import background, forgets, sending
 from fusewire.kernel.clock import Clock, StandingClock
-from fusewire.kernel.forgets import Forgets
 from fusewire.kernel.init import Settings, Sysctls
 from fusewire.kernel.pool import Pool
 from fusewire.kernel.profile import LINUX, Profile
 from fusewire.kernel.request import Request, Stage
-from fusewire.kernel.tasks import Task, running, step
+from fusewire.kernel.tasks import Task
 from fusewire.kernel.timeouts import Timer
 from fusewire.kernel.violations import MOST, Violation
-from fusewire.kernel.waiting import request_wait_answer
 from fusewire.kernel.waitq import WaitQueue
 from fusewire.wire import (
     FUSE_KERNEL_MINOR_VERSION,
     FUSE_MIN_READ_BUFFER,
-    NO_EXTENSIONS,
     OPERATIONS,
-    Extensions,
-    ForgetIn,
     InHeader,
     InitFlags,
-    NotifyRetrieveIn,
-    Reply,
-    WireStruct,
     WriteIn,
 )
 
@@ -65,7 +61,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Connection", "Statistics"]
 
-End = Callable[[Request], None]
 LONGEST_HEAD: Final = InHeader.SIZE + WriteIn.SIZE  # bytes of a WRITE before its data
 
 
@@ -113,10 +108,10 @@ class Connection:
         # The queues.
         self.pool = Pool(self, profile.unused)
         self.blocked_waitq = WaitQueue(profile.gate)  # senders who may not have a request yet
-        self.background = Background(self)
+        self.background = background.Background(self)
         self.pending: deque[Request] = deque()
         self.interrupts: deque[Request] = deque()  # of which the daemon is to be told
-        self.forgets = Forgets()
+        self.forgets = forgets.Forgets()
         self.waitq = WaitQueue("fc->waitq")  # readers, while there is nothing to read
         self.devices: list[Device] = []
         self.num_waiting = 0  # requests, and those at the gate
@@ -188,223 +183,23 @@ class Connection:
             self.num_waiting,
         )
 
-    # The left column.
+    # What it does: see the modules.
 
-    async def ask(
-        self,
-        name: str,
-        nodeid: int,
-        body: WireStruct | None = None,
-        names: Sequence[bytes] = (),
-        data: bytes = b"",
-        *,
-        extensions: Extensions = NO_EXTENSIONS,
-        force: bool = False,
-        nocreds: bool = False,
-    ) -> Reply:
-        """Get a request, send it, give it back; return the reply, empty if none is ever sent.
-
-        Args:
-            force: pass the gate, and let no signal end it (FLUSH).
-            nocreds: say that nobody asks: uid, gid and pid are 0.
-
-        Raises:
-            OSError: whatever `get` and `send` raise.
-        """
-        request = await self.get(force)
-        try:
-            request.ask(name, nodeid, body, names, data, extensions)
-            if nocreds:
-                request.uid = request.gid = request.pid = 0
-            return await self.send(request)
-        finally:
-            self.drop(request)
-
-    async def get(self, force: bool = False) -> Request:
-        """Take a request for the current task, sleeping until INIT is answered and there is one.
-
-        Raises:
-            OSError: EINTR if a signal came first; ENOTCONN once aborted; ECONNREFUSED if INIT failed.
-        """
-        self.num_waiting += 1
-        forced = force and self.profile.forces
-        if not forced and (self.refused or not self.connected or not self._may_pass()):
-            await self._pass_gate(self._may_pass)
-        request = self.pool.take()
-        request.force = forced
-        self._sign(request)
-        if events.hook is not None:
-            await self._step_with(request)
-        return request
-
-    def _may_pass(self) -> bool:
-        return (self.initialized and self.pool.has_place) or not self.connected
-
-    async def _pass_gate(self, opened: Callable[[], bool]) -> None:
-        try:
-            await self.blocked_waitq.sleep(until=opened, depth=self.profile.gate_depth)
-            if not self.connected:
-                raise os_error(errno.ENOTCONN)
-            if self.refused:
-                raise os_error(errno.ECONNREFUSED)
-        except BaseException:
-            self._one_less_waits()
-            raise
-
-    def _sign(self, request: Request) -> None:
-        """Say whose request it is, and since when."""
-        task = running()
-        if task is not None and task.process is not None:
-            process = task.process
-            request.uid, request.gid = process.credentials.fsuid, process.credentials.fsgid
-            request.pid = process.pid
-        if self.timer is not None:
-            request.created = self.clock.now()
-
-    async def _step_with(self, request: Request) -> None:
-        try:
-            await step(Step.GET)
-        except BaseException:
-            self.drop(request)
-            raise
-
-    @named("request_send")
-    async def send(self, request: Request) -> Reply:
-        """Queue `request`, sleep until it is finished, return the reply.
-
-        Raises:
-            OSError: ENOTCONN if the connection is already gone; ECONNABORTED if it goes while we
-                sleep; EINTR if a signal withdrew it; EIO if the daemon answered nonsense;
-                otherwise the errno of the reply.
-        """
-        if not self.connected:
-            request.move("refuse")
-            raise os_error(errno.ENOTCONN)
-        self.enqueue(request)
-        request.references += 1
-        if events.hook is not None:
-            await step(Step.QUEUE)
-        self.waitq.wake()
-        await request_wait_answer(request)
-        if request.error:
-            raise os_error(request.error)
-        return request.reply or Reply(request.unique)
-
-    def enqueue(self, request: Request, unique: int | None = None) -> None:
-        """Put `request` on `pending`, where it has a number; whoever calls this wakes a reader."""
-        request.encode(self.new_unique() if unique is None else unique)
-        request.move("send")
-        self.pending.append(request)
+    ask = sending.ask
+    get = sending.get
+    send = sending.send
+    enqueue = sending.enqueue
+    drop = sending.drop
+    notify_reply = sending.notify_reply
+    ask_background = background.ask_background
+    ask_background_gated = background.ask_background_gated
+    send_background = background.send_background
+    forget = forgets.forget
 
     def new_unique(self) -> int:
+        """Return the number of the next request."""
         self.last_unique += self.profile.unique_step
         return self.last_unique
-
-    def drop(self, request: Request) -> None:
-        """Give a reference back; with the last one the request itself."""
-        request.references -= 1
-        if request.references:
-            return
-        if events.hook is not None:
-            note(Step.PUT)
-        if self.pool.give_back(request):
-            self.blocked_waitq.wake()
-        self._one_less_waits()
-
-    def _one_less_waits(self) -> None:
-        self.num_waiting -= 1
-        if not self.num_waiting and not self.connected:
-            self.blocked_waitq.wake_all()  # whoever unmounts waits for this
-
-    # What nobody waits for.
-
-    def ask_background(
-        self,
-        name: str,
-        nodeid: int,
-        body: WireStruct | None = None,
-        *,
-        data: bytes = b"",
-        end: End | None = None,
-        force: bool = False,
-        nocreds: bool = False,
-    ) -> None:
-        """Queue a request and return, whatever limits there are. Never sleeps.
-
-        `end` is called once, when the request is finished: its `error` (a positive errno) and `reply` are set
-        then. That is at once, with ENOTCONN, if the connection is already gone.
-        """
-        request = self.pool.make()
-        request.force = force
-        self.num_waiting += 1
-        if not nocreds:
-            self._sign(request)
-        elif self.timer is not None:
-            request.created = self.clock.now()
-        request.ask(name, nodeid, body, (), data)
-        request.end = end
-        self.send_background(request)
-
-    async def ask_background_gated(
-        self,
-        name: str,
-        nodeid: int,
-        body: WireStruct | None = None,
-        *,
-        data: bytes = b"",
-        end: End | None = None,
-        nocreds: bool = False,
-    ) -> None:
-        """The same, but sleep first while too many are under way.
-
-        Raises:
-            OSError: EINTR if a fatal signal came first; ENOTCONN once aborted; ECONNREFUSED if INIT failed.
-        """
-        self.num_waiting += 1
-        await self._pass_gate(self._may_pass_in_background)
-        self.num_waiting -= 1  # the request counts itself
-        self.ask_background(name, nodeid, body, data=data, end=end, nocreds=nocreds)
-
-    def _may_pass_in_background(self) -> bool:
-        return (self.initialized and not self.background.blocked) or not self.connected
-
-    def send_background(self, request: Request) -> None:
-        """Queue `request`; its `end` is called when it is finished."""
-        if not self.connected:
-            self.finish(request, "refuse", errno.ENOTCONN)
-        elif self.profile.limits_background:
-            self.background.add(request)
-        else:
-            self.enqueue(request)
-            note(Step.QUEUE)
-            self.waitq.wake()
-
-    def forget(self, nodeid: int, nlookup: int) -> None:
-        """Give `nlookup` references to `nodeid` back to the daemon, sooner or later. Lost after an abort."""
-        if not self.connected:
-            return
-        if self.profile.forgets_are_requests:
-            self.ask_background("FORGET", nodeid, ForgetIn(nlookup), nocreds=True)
-            return
-        self.forgets.queue.append((nodeid, nlookup))
-        note(Step.QUEUE_FORGET)
-        self.waitq.wake()
-
-    async def notify_reply(self, unique: int, nodeid: int, body: NotifyRetrieveIn, data: bytes) -> None:
-        """Send the daemon what its NOTIFY_RETRIEVE of number `unique` asked for. Does not wait until it is read.
-
-        Raises:
-            OSError: whatever `get` raises; ENOTCONN if the connection is gone.
-        """
-        request = await self.get()
-        request.uid = request.gid = request.pid = 0
-        request.ask("NOTIFY_REPLY", nodeid, body, (), data)
-        if not self.connected:
-            self.finish(request, "refuse", errno.ENOTCONN)
-            raise os_error(errno.ENOTCONN)
-        self.enqueue(request, unique)
-        note(Step.QUEUE)
-        self.waitq.wake()
 
     # What the devices call.
 
@@ -428,7 +223,7 @@ class Connection:
         """
         if request.stage is not Stage.FINISHED:
             request.move(verb)
-            if not request.given_up:
+            if not (request.interrupted and request.given_up):
                 request.error = error
             self._ended(request)
         self.drop(request)

@@ -22,7 +22,7 @@ from fusewire.errors import os_error
 from fusewire.wire import InitFlags
 
 if TYPE_CHECKING:
-    from fusewire.kernel.syscalls.base import Credentials
+    from fusewire.kernel.vfs.credentials import Credentials
     from fusewire.kernel.vfs.superblock import Superblock
 
 __all__ = ["MODES", "Control", "ControlFile"]

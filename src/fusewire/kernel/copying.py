@@ -77,6 +77,7 @@ class Copy:
         """Return how many bytes may be copied now: the next page is fetched if there are none."""
         if not self.present:
             await self._fill()
+        assert self.request is None or self.request.locked, "73: a request's memory is touched while it is locked"
         return min(wanted, self.present)
 
     async def _fill(self) -> None:
@@ -85,6 +86,7 @@ class Copy:
             request.unlock()
         if events.hook is not None:
             await step(Step.FAULT)
+        assert request is None or not request.locked, "72: no page is fetched while a request is locked"
         self.present = min(await self.buffer.fault_in(self.offset, self.write), PAGE)
         if request is not None:
             request.lock()

@@ -15,11 +15,15 @@ from __future__ import annotations
 import struct
 from collections import deque
 from itertools import chain
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
+from fusewire.events import Step, note
 from fusewire.wire import BatchForgetIn, ForgetIn, ForgetOne, InHeader, encode_request
 
-__all__ = ["Forgets"]
+if TYPE_CHECKING:
+    from fusewire.kernel.connection import Connection
+
+__all__ = ["Forgets", "forget"]
 
 REQUESTS: Final = 8  # are read before forgets have their turn
 FORGETS: Final = 16  # messages of them are read then
@@ -61,3 +65,18 @@ class Forgets:
         pairs = [self.queue.popleft() for _ in range(count)]
         data = struct.pack(f"={2 * count}Q", *chain.from_iterable(pairs))
         return encode_request("BATCH_FORGET", unique=unique, body=BatchForgetIn(count), data=data)
+
+
+def forget(connection: Connection, nodeid: int, nlookup: int) -> None:
+    """Give `nlookup` references to `nodeid` back to the daemon, sooner or later. Lost after an abort.
+
+    A method of `Connection`.
+    """
+    if not connection.connected:
+        return
+    if connection.profile.forgets_are_requests:
+        connection.ask_background("FORGET", nodeid, ForgetIn(nlookup), nocreds=True)
+        return
+    connection.forgets.queue.append((nodeid, nlookup))
+    note(Step.QUEUE_FORGET)
+    connection.waitq.wake()

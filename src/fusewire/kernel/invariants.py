@@ -1,11 +1,16 @@
 """What is always true of a connection and its mount, between any two steps.
 
 `check` looks at the lists, the stages and the counters as they are, and at what has changed since it
-last looked. It is made to be run after each step of a run in fixed order, and costs too much to be run
-anywhere else. `check_transcript` (transcript.py) does the same for what was read and written.
+last looked; then at the mount (mount_invariants.py). It is made to be run after each step of a run in
+fixed order, and costs too much to be run anywhere else. `check_at_rest` is for when nothing can go on.
+`check_transcript` (transcript.py) does the same for what was read and written.
 
 The numbers are those under which the rules stand below; a rule that is broken is an AssertionError
-that begins with its number.
+that begins with its number. Some are checked elsewhere, where what they speak of can be seen:
+
+    11, 21, 22, 55-71, 76-86, 88-92, 94-97, 103-118, 120    what a call, or a reply, comes to: by the tests
+    72, 73, 75    that memory is touched while the request is locked, and only then: by copying.py itself
+    101, 102      of a WRITE, where it is sent (operations/write_pages.py), and before FSYNC
 
 Source: fs/fuse/fuse_i.h, struct fuse_req, and the comments there.
 """
@@ -19,13 +24,13 @@ from weakref import WeakKeyDictionary
 
 from fusewire.kernel.connection import Connection
 from fusewire.kernel.device import Device
+from fusewire.kernel.mount_invariants import check_idle, check_mount
 from fusewire.kernel.request import Request, Stage
+from fusewire.kernel.rules import require
 from fusewire.kernel.transcript import check_transcript
-from fusewire.kernel.vfs.inode import Inode
-from fusewire.kernel.vfs.superblock import Superblock
-from fusewire.wire import FUSE_ROOT_ID, FUSE_UNIQUE_RESEND
+from fusewire.wire import FUSE_UNIQUE_RESEND
 
-__all__ = ["check", "check_transcript"]
+__all__ = ["check", "check_at_rest", "check_connection", "check_idle", "check_mount", "check_transcript", "listed"]
 
 ON_IO: Final = frozenset(
     {Stage.FAULTING_OUT, Stage.COPYING_OUT, Stage.COPYING_IN, Stage.FAULTING_IN, Stage.ABORTED, Stage.LEFT}
@@ -49,24 +54,26 @@ _seen: WeakKeyDictionary[Connection, Seen] = WeakKeyDictionary()
 
 def check(connection: Connection) -> None:
     """Raise AssertionError if `connection`, or the mount it belongs to, is not as it always must be."""
+    check_connection(connection)
+    if connection.superblock is not None and connection.superblock.active:
+        check_mount(connection.superblock, listed(connection))
+
+
+def check_connection(connection: Connection) -> None:
+    """The same of the connection alone, which costs what is on its lists."""
     _check_lists(connection)
     _check_pending(connection)
     for device in connection.devices:
         _check_device(device)
     _check_interrupts(connection)
     _check_background(connection)
+    _check_pool(connection)
     _check_end(connection)
     _check_changes(connection)
-    if connection.superblock is not None:
-        _check_mount(connection.superblock)
 
 
-def _require(number: int, holds: bool, text: str) -> None:
-    if not holds:
-        raise AssertionError(f"{number}: {text}")
-
-
-def _listed(connection: Connection) -> Iterator[Request]:
+def listed(connection: Connection) -> Iterator[Request]:
+    """Every request that is on a list."""
     yield from connection.background.queue
     yield from connection.pending
     for device in connection.devices:
@@ -75,66 +82,83 @@ def _listed(connection: Connection) -> Iterator[Request]:
 
 
 def _check_lists(connection: Connection) -> None:
-    listed = list(_listed(connection))
-    _require(1, len(set(listed)) == len(listed), "a request is on at most one list, and once")
-    for request in listed:
-        _require(4, request.stage is not Stage.FINISHED, f"{request} has finished, and is on no list")
-        _require(10, request.references > 0, f"{request} is on a list, which refers to it")
-        _require(1, request.stage is not Stage.UNUSED, f"{request} is on a list, so it was sent")
-    _require(16, connection.num_waiting >= len(listed), "`waiting` counts every request")
-    size = connection.pool.size
-    _require(10, size is None or len(connection.unused) <= size, "no request is given back twice")
+    requests = list(listed(connection))
+    require(1, len(set(requests)) == len(requests), "a request is on at most one list, and once")
+    for request in requests:
+        require(4, request.stage is not Stage.FINISHED, f"{request} has finished, and is on no list")
+        require(10, request.references > 0, f"{request} is on a list, which refers to it")
+        require(1, request.stage is not Stage.UNUSED, f"{request} is on a list, so it was sent")
+        slept_on = request._waitq is not None and bool(request._waitq.sleepers)
+        require(10, not slept_on or request.references > 1, f"{request} is referred to by its list and its sender")
+    at_gate = len(connection.blocked_waitq.sleepers) if connection.connected else 0  # else whoever unmounts
+    require(16, connection.num_waiting >= len(requests) + at_gate, "`waiting` counts every request, and the gate")
+    if not requests and not connection.num_waiting:
+        require(17, not connection.background.number, "nothing is under way in the background")
+
+
+def _check_pool(connection: Connection) -> None:
+    pool = connection.pool
+    if pool.size is None:
+        return
+    require(10, len(pool.unused) <= pool.size, "no request is given back twice")
+    require(10, all(request.stage is Stage.UNUSED for request in pool.unused), "what is unused has not been sent")
+    require(
+        16, pool.places >= 0 and pool.debt >= 0 and not (pool.places and pool.debt), "who has a place is not in debt"
+    )
 
 
 def _check_pending(connection: Connection) -> None:
     last = 0
     for request in connection.pending:
-        _require(2, request.stage is Stage.PENDING and request.unique != 0, f"{request} is on `pending`")
+        require(2, request.stage is Stage.PENDING and request.unique != 0, f"{request} is on `pending`")
         if request.operation.name != "NOTIFY_REPLY" and not request.unique & FUSE_UNIQUE_RESEND:
-            _require(15, request.unique > last, f"{request} stands on `pending` in the order of numbers")
+            require(15, request.unique > last, f"{request} stands on `pending` in the order of numbers")
             last = request.unique
     for request in connection.background.queue:
-        _require(1, request.stage is Stage.BACKGROUND, f"{request} is on the background's queue")
+        require(1, request.stage is Stage.BACKGROUND, f"{request} is on the background's queue")
 
 
 def _check_device(device: Device) -> None:
     for unique, request in device.processing.items():
-        _require(3, request.stage in OWED and unique == request.unique, f"{request} is on `processing`")
+        require(3, request.stage in OWED and unique == request.unique, f"{request} is on `processing`")
     for request in device.io:
-        _require(5, request.stage in ON_IO, f"{request} is on `io`")
-        _require(7, request.stage is not Stage.ABORTED or not device.connected, f"{request}: nobody has aborted")
+        require(5, request.stage in ON_IO, f"{request} is on `io`")
+        require(7, request.stage is not Stage.ABORTED or not device.connected, f"{request}: nobody has aborted")
+        copier = request.reader if request.stage is Stage.COPYING_OUT else None
+        sleeps = copier is not None and copier.asleep_on is not None
+        require(72, not sleeps, f"{request} is locked, so who copies it does not sleep")
     if not device.connected:
         left = all(request.locked or request.stage is Stage.LEFT for request in device.io)
-        _require(13, not device.processing and left, "a device that is gone keeps what is being copied")
+        require(13, not device.processing and left, "a device that is gone keeps what is being copied")
 
 
 def _check_interrupts(connection: Connection) -> None:
-    _require(8, len(set(connection.interrupts)) == len(connection.interrupts), "an INTERRUPT is queued once")
+    require(8, len(set(connection.interrupts)) == len(connection.interrupts), "an INTERRUPT is queued once")
     for request in connection.interrupts:
         ours = request.interrupted and request.stage is not Stage.FINISHED
-        _require(8, ours, f"{request} is on `interrupts`")
-        _require(9, not request.background, f"{request}: nobody waits for what is in the background")
+        require(8, ours, f"{request} is on `interrupts`")
+        require(9, not request.background, f"{request}: nobody waits for what is in the background")
 
 
 def _check_background(connection: Connection) -> None:
     background = connection.background
-    _require(17, background.number == len(background.queue) + background.active, "what is counted is queued or active")
+    require(17, background.number == len(background.queue) + background.active, "what is counted is queued or active")
     full = background.active >= background.maximum
-    _require(19, not background.queue or full or background.raised, "who waits in the background has to")
-    _require(20, not background.blocked or background.number >= background.maximum, "the gate is blocked by many")
+    require(19, not background.queue or full or background.raised, "who waits in the background has to")
+    require(20, not background.blocked or background.number >= background.maximum, "the gate is blocked by many")
     for request in background.queue:
-        _require(9, request._waitq is None, f"{request}: nobody waits for what is in the background")
+        require(9, request._waitq is None, f"{request}: nobody waits for what is in the background")
     before = _seen.get(connection)
     if before is not None and background.active > max(before.active, background.maximum):
-        _require(18, False, "more are handed over than may be active")
+        require(18, False, "more are handed over than may be active")
 
 
 def _check_end(connection: Connection) -> None:
     if connection.connected:
         return
-    _require(12, not connection.pending and not connection.forgets.queue, "after an abort nothing is left to read")
+    require(12, not connection.pending and not connection.forgets.queue, "after an abort nothing is left to read")
     copied = all(request.locked for request in connection.interrupts)
-    _require(12, copied, "after an abort only what is being copied may still have an INTERRUPT")
+    require(12, copied, "after an abort only what is being copied may still have an INTERRUPT")
 
 
 def _check_changes(connection: Connection) -> None:
@@ -147,39 +171,22 @@ def _check_changes(connection: Connection) -> None:
     )
     before = _seen.get(connection, now)
     _seen[connection] = now
-    _require(14, before.connected or not now.connected, "an abort is final")
+    require(14, before.connected or not now.connected, "an abort is final")
     kept = all(new or not old for old, new in zip(before.latches, now.latches, strict=True))
-    _require(14, kept and before.absent <= now.absent, "what is latched stays latched")
+    require(14, kept and before.absent <= now.absent, "what is latched stays latched")
     grown = all(old <= new for old, new in zip(before.versions, now.versions, strict=True))
-    _require(93, grown, "versions only grow")
+    require(93, grown, "versions only grow")
 
 
-def _check_mount(superblock: Superblock) -> None:
-    for nodeid, inode in superblock.inodes.items():
-        _require(45, nodeid == inode.nodeid, f"{inode} is found by its nodeid")
-        known = inode.nlookup > 0 or nodeid == FUSE_ROOT_ID
-        _require(45, known, f"{inode} is in the table, so the daemon was not told to forget it")
-        _require(93, inode.attr_version <= superblock.connection.attr_version, f"{inode} is of a version to come")
-        _check_pages(inode)
-    _check_io_modes(superblock)
+def check_at_rest(connection: Connection) -> None:
+    """Raise AssertionError if `connection` is not as it must be while no task can go on.
 
-
-def _check_pages(inode: Inode) -> None:
-    if inode.pages is None:
+    Then a request is on a list, or somebody copies it, or is at the gate, where nobody waits who may pass.
+    """
+    background, gate = connection.background, connection.blocked_waitq.sleepers
+    if not connection.connected or any(device.io for device in connection.devices):
         return
-    for index, page in inode.pages.pages.items():
-        _require(98, page.index == index and page.cached, f"{inode}: {page} is in its cache")
-        _require(98, len(page.data) == 4096, f"{inode}: {page} has the bytes of a page")
-        _require(98, page.uptodate or not page.dirty, f"{inode}: {page} is dirty, so it holds something")
-        _require(99, page.locked or page.locker is None, f"{inode}: {page} is locked by whoever locked it")
-
-
-def _check_io_modes(superblock: Superblock) -> None:
-    """Who is known to use the page cache of an inode is counted there."""
-    cached: dict[Inode, int] = {}
-    files = {file for process in superblock.system.processes.values() for file in process.files.values()}
-    for file in files:
-        if file.cached_reference and file.inode.superblock is superblock:
-            cached[file.inode] = cached.get(file.inode, 0) + 1
-    for inode, users in cached.items():
-        _require(23, inode.iocachectr >= users, f"{inode} has {users} users of its page cache")
+    known = sum(1 for _ in listed(connection)) + len(gate)
+    require(16, connection.num_waiting == known, f"`waiting` is {connection.num_waiting}, and {known} are to be found")
+    passable = connection.initialized and connection.pool.has_place and not background.blocked
+    require(20, not (gate and passable and not background.number), "whoever may pass the gate has been woken")

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import errno
 import stat
+from collections.abc import Callable
 from typing import Final
 
 from fusewire.errors import os_error
@@ -40,6 +41,8 @@ __all__ = ["MNT_DETACH", "MNT_FORCE", "UMOUNT_NOFOLLOW", "mount", "umount"]
 MNT_FORCE: Final = 0x1  # include/linux/fs.h
 MNT_DETACH: Final = 0x2
 UMOUNT_NOFOLLOW: Final = 0x8
+
+mounted: Callable[[Superblock], object] | None = None  # called with each mount, before INIT is sent; by tests
 
 
 def mount(
@@ -73,6 +76,8 @@ def mount(
     superblock.root = Dentry(superblock, None, b"/")
     superblock.root.attach(root)
     superblock.cover(on)
+    if mounted is not None:
+        mounted(superblock)
     send_init(connection)
     return superblock
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from fusewire.kernel.operations.releasing import put_file
 from fusewire.kernel.tasks import current
 
 if TYPE_CHECKING:
@@ -30,8 +31,6 @@ def pin(request: Request) -> Callable[[], None]:
         file.hold()
 
     def unpin() -> None:
-        from fusewire.kernel.operations.opening import put_file  # which needs the connection, which needs us
-
         if file is not None:
             put_file(file)
         for inode in inodes:

@@ -34,7 +34,7 @@ from fusewire import events
 from fusewire.events import Event
 
 if TYPE_CHECKING:
-    from fusewire.kernel.syscalls.base import Caller
+    from fusewire.kernel.vfs.caller import Caller
     from fusewire.kernel.waitq import WaitQueue
 
 
@@ -56,18 +56,20 @@ class Task:
     `process` is whose system call it is in: its requests carry that one's uid, gid and pid.
     """
 
+    # What is as it mostly is costs nothing to make: an instance has only what differs.
+    signal = Signal.NONE
+    joined: WaitQueue | None = None  # the last queue it joined, in order to sleep
+    trapped: WaitQueue | None = None  # where it sleeps, since its last trap; None if that was a step
+    finished = False
+    result: object = None  # what it returned or, if it raised, the exception
+    runnable: deque[Task] | None = None  # its runner's: of tasks that have been woken
+    ended: Callable[[Task], object] | None = None  # called by its runner when it has finished
+
     def __init__(self, name: str, coroutine: Coroutine[object, None, object], process: Caller | None = None) -> None:
         self.name = name
         self.coroutine = coroutine
         self.context = contextvars.copy_context()  # its own, for a handler's context variables
         self.process = process  # None of the kernel's own
-        self.signal = Signal.NONE
-        self.joined: WaitQueue | None = None  # the last queue it joined, in order to sleep
-        self.trapped: WaitQueue | None = None  # what it gave to its last trap
-        self.finished = False
-        self.result: object = None  # what it returned or, if it raised, the exception
-        self.runnable: deque[Task] | None = None  # its runner's: of tasks that have been woken
-        self.ended: Callable[[Task], object] | None = None  # called by its runner when it has finished
 
     def __repr__(self) -> str:
         return f"<Task {self.name}>"
@@ -88,7 +90,7 @@ class Task:
         """
         previous, _thread.task = _thread.task, self
         try:
-            if self.context.run(self.coroutine.send, None) is not _TRAP:
+            if self.context.run(self.coroutine.send, None) is not TRAP:
                 self.context.run(_refuse, self.coroutine)
         except StopIteration as stop:
             self.finished, self.result = True, stop.value
@@ -157,14 +159,14 @@ def outside() -> Iterator[None]:
         _thread.task = previous
 
 
-_TRAP: Final = object()
+TRAP: Final = object()  # what a task gives to its runner; why it stops, stands in `trapped`
 
 
 @types.coroutine
 def trap(queue: WaitQueue | None) -> Generator[object, None, None]:
-    """Suspend the current task: asleep on `queue`, or for a step if None."""
+    """Suspend the current task: asleep on `queue`, or for a step if None. (`WaitQueue.sleep` is one of these, too.)"""
     current().trapped = queue
-    yield _TRAP
+    yield TRAP
 
 
 async def step(text: str, name: str = "") -> None:
@@ -177,7 +179,7 @@ async def step(text: str, name: str = "") -> None:
 def _refuse(coroutine: Coroutine[object, None, object]) -> None:
     """Tell whoever awaits what no wait queue will wake, until it comes to the trap, or its end."""
     trapped: object = None
-    while trapped is not _TRAP:
+    while trapped is not TRAP:
         trapped = coroutine.throw(
             RuntimeError("a task of the kernel's end awaits nothing but the kernel's end: this is something of asyncio")
         )

@@ -2,10 +2,19 @@
 
 A transcript is what passed the device, in order: messages that were read, and messages that were
 written with what the write returned. So it can be had of the embedded kernel and of the real one.
-It is meant for a daemon that does one thing at a time: where several threads read and write, what
-one of them recorded first need not have happened first.
+The order must be the device's own: where several threads of a daemon read and write, what one of
+them noted first need not have happened first.
 
-The numbers go on from those of invariants.py.
+The numbers go on from those of invariants.py. Some rules of the wire cannot be told from what passed
+the device, since they speak of what was queued and when, or of what a program did:
+
+    26      one read is one message: it is the same as 25 for who sees a read's bytes
+    31, 32  what waited while something else was read. But who answers an INTERRUPT with EAGAIN has
+            queued it again, so the next that is read is an INTERRUPT (31)
+    33      how many forgets were queued. A batch has at least two
+    40      who the caller was. What the kernel asks for itself is nobody's
+    44, 48-50  what the kernel remembers. With the kernel at hand, accounts.py compares both
+    52      how often close was called. FLUSH comes before RELEASE
 
 Source: fs/fuse/dev.c; the protocol's rules in include/uapi/linux/fuse.h.
 """
@@ -13,15 +22,18 @@ Source: fs/fuse/dev.c; the protocol's rules in include/uapi/linux/fuse.h.
 from __future__ import annotations
 
 import errno
+import stat
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from fusewire.errors import ProtocolError
+from fusewire.kernel.rules import require
+from fusewire.kernel.transcript_accounts import Handles, Lookups
 from fusewire.wire import (
     FUSE_INT_REQ_BIT,
+    FUSE_KERNEL_MINOR_VERSION,
     FUSE_NAME_MAX,
-    FUSE_ROOT_ID,
     FUSE_UNIQUE_RESEND,
     EntryOut,
     InHeader,
@@ -30,6 +42,8 @@ from fusewire.wire import (
     Message,
     OpenOut,
     OutHeader,
+    SetattrValid,
+    WriteFlags,
     decode_reply,
     decode_request,
     forgets,
@@ -37,10 +51,13 @@ from fusewire.wire import (
     join_init_flags,
 )
 
-__all__ = ["Exchange", "check_transcript"]
+__all__ = ["Conversation", "Exchange", "check_transcript"]
 
 PAGE: Final = 4096
+LEAST_OF_A_BATCH: Final = 2
+FIRST_BATCH_MINOR: Final = 16
 NO_NODE: Final = {"INIT", "DESTROY", "INTERRUPT", "BATCH_FORGET", "STATFS", "SYNCFS"}
+FORGETS: Final = {"FORGET", "BATCH_FORGET"}
 LATCHED: Final = {
     *("OPEN", "OPENDIR", "FLUSH", "FSYNC", "FSYNCDIR", "ACCESS", "CREATE", "TMPFILE", "SETXATTR", "GETXATTR"),
     *("LISTXATTR", "REMOVEXATTR", "LINK", "RENAME2", "POLL", "BMAP", "LSEEK", "FALLOCATE", "COPY_FILE_RANGE_64"),
@@ -48,6 +65,8 @@ LATCHED: Final = {
 }
 OPENING: Final = {"OPEN", "OPENDIR", "CREATE", "TMPFILE"}
 NOBODYS: Final = {"INIT", "FORGET", "BATCH_FORGET", "INTERRUPT", "RELEASE", "RELEASEDIR", "DESTROY"}
+MADE: Final = {"MKDIR": stat.S_IFDIR, "SYMLINK": stat.S_IFLNK, "CREATE": stat.S_IFREG, "TMPFILE": stat.S_IFREG}
+FTRUNCATE: Final = SetattrValid.FATTR_SIZE | SetattrValid.FATTR_FH | SetattrValid.FATTR_MTIME
 RESEND: Final = 7  # the notification's code
 
 
@@ -59,99 +78,118 @@ class Exchange(NamedTuple):
     error: int = 0  # errno with which the write was refused; 0 if it was not
 
 
-def check_transcript(exchanges: Iterable[Exchange]) -> None:
-    """Raise AssertionError, beginning with the rule's number, if the conversation breaks a rule."""
-    conversation = _Conversation()
+def check_transcript(exchanges: Iterable[Exchange], *, interrupts: bool = True) -> None:
+    """Raise AssertionError, beginning with the rule's number, if the conversation breaks a rule.
+
+    Args:
+        interrupts: whether the kernel has INTERRUPT, and keeps the odd numbers for it; in 2005 it had not.
+    """
+    conversation = Conversation(interrupts)
     for exchange in exchanges:
-        if exchange.read:
-            conversation.was_read(exchange.message)
-        elif not exchange.error:
-            conversation.was_written(exchange.message)
-
-
-def _require(number: int, holds: bool, text: str) -> None:
-    if not holds:
-        raise AssertionError(f"{number}: {text}")
+        conversation.goes_on(exchange)
 
 
 @dataclass
-class _Conversation:
+class Conversation:
     """What both ends know of each other, as far as one who listens can tell."""
 
+    interrupts: bool = True
     agreed: InitOut | None = None
+    minor: int = FUSE_KERNEL_MINOR_VERSION  # that both know
     flags: int = 0
     requests: dict[int, Message] = field(default_factory=dict)  # that have been read and not answered
     uniques: set[int] = field(default_factory=set)  # ever seen
+    last: int = 0  # the number of the last request
     answered: set[int] = field(default_factory=set)
     interrupted: set[int] = field(default_factory=set)  # with an INTERRUPT that was not answered EAGAIN
+    again: set[int] = field(default_factory=set)  # whose INTERRUPT is queued, since it was
     last_interrupted: set[int] | None = None  # those whose INTERRUPT may be on its way, once the daemon has said ENOSYS
     resent: bool = False
     latched: set[tuple[str, int]] = field(default_factory=set)  # operation, pid of whom it was refused
-    granted: dict[int, int] = field(default_factory=dict)  # lookups of a nodeid not yet given back
-    handles: dict[tuple[int, int], int] = field(default_factory=dict)  # (nodeid, fh): how many times open
+    lookups: Lookups = field(default_factory=Lookups)
+    handles: Handles = field(default_factory=Handles)
+
+    def goes_on(self, exchange: Exchange) -> None:
+        """Hear one message more. A write that was refused changes nothing."""
+        if exchange.read:
+            self.was_read(exchange.message)
+        elif not exchange.error:
+            self.was_written(exchange.message)
 
     # What the kernel sent.
 
     def was_read(self, raw: bytes) -> None:
-        _require(25, len(raw) >= InHeader.SIZE, "a message has a header")
-        _require(25, InHeader.unpack_from(raw).len == len(raw), "a message is as long as it says")
-        minor = 45 if self.agreed is None else min(45, self.agreed.minor)
+        require(25, len(raw) >= InHeader.SIZE, "a message has a header")
+        require(25, InHeader.unpack_from(raw).len == len(raw), "a message is as long as it says")
         try:
-            message = decode_request(raw, minor, bool(self.flags & InitFlags.FUSE_SETXATTR_EXT))
+            message = decode_request(raw, self.minor, bool(self.flags & InitFlags.FUSE_SETXATTR_EXT))
         except ProtocolError as error:
             raise AssertionError(f"42: {error}") from None
         self._check_order(message)
         self._check_number(message)
-        if message.operation.name == "INTERRUPT":
+        name = message.operation.name
+        if name == "INTERRUPT":
             return
-        self._check_sender(message)
-        self._check_names(message)
-        self._check_sizes(message)
-        self._check_nodeid(message)
-        self._check_handle(message)
-        if message.operation.name in ("FORGET", "BATCH_FORGET"):
+        for check in (self._check_sender, self._check_names, self._check_sizes, self._check_times):
+            check(message)
+        if name in FORGETS:
             self._forget(message)
-        elif message.operation.reply is not None:
+            return
+        if name not in NO_NODE:
+            self.lookups.used(message)
+        self.handles.used(message, self.requests.values())
+        if message.operation.reply is not None:
             self.requests[message.header.unique] = message
 
     def _check_order(self, message: Message) -> None:
         name = message.operation.name
-        _require(34, (name == "INIT") == (not self.uniques), "INIT comes first, and once")
-        _require(34, name == "INIT" or self.agreed is not None, f"{name} waits for the answer to INIT")
+        require(34, (name == "INIT") == (not self.uniques), "INIT comes first, and once")
+        require(34, name == "INIT" or self.agreed is not None, f"{name} waits for the answer to INIT")
+        require(31, name == "INTERRUPT" or not self.again, f"{name} is read, though an INTERRUPT waits")
 
     def _check_number(self, message: Message) -> None:
-        unique = message.header.unique
-        if message.operation.name == "INTERRUPT":
+        unique, name = message.header.unique, message.operation.name
+        if name == "INTERRUPT":
             self._check_interrupt(unique, message.body.unique)
             return
-        _require(27, unique != 0 and unique not in self.uniques, f"the number {unique} is used once")
-        if message.operation.name != "NOTIFY_REPLY":
-            _require(27, self.resent or not unique & FUSE_UNIQUE_RESEND, f"{unique} was not asked for again")
+        require(27, unique != 0 and unique not in self.uniques, f"the number {unique} is used once")
+        if name != "NOTIFY_REPLY":
+            require(27, not self.interrupts or not unique & FUSE_INT_REQ_BIT, f"{name} has the odd number {unique}")
+            require(27, self.resent or not unique & FUSE_UNIQUE_RESEND, f"{unique} was not asked for again")
+            self._check_sequence(unique, name)
         self.uniques.add(unique)
         self.requests.pop(unique ^ FUSE_UNIQUE_RESEND, None)  # it is answered by its new number alone
 
+    def _check_sequence(self, unique: int, name: str) -> None:
+        """Requests are read in the order of their numbers; forgets are numbered when queued, or when read."""
+        if not unique & FUSE_UNIQUE_RESEND and name not in FORGETS:
+            require(27, unique > self.last, f"{unique} was numbered before {self.last}, and is read after it")
+            self.last = unique
+
     def _check_interrupt(self, number: int, of: int) -> None:
-        _require(27, number == of | FUSE_INT_REQ_BIT, "an INTERRUPT's number is its request's, made odd")
-        _require(28, of in self.uniques, f"{of} is interrupted after it was read")
-        _require(28, of not in self.answered, f"{of} is interrupted before it is answered")
-        _require(29, of not in self.interrupted, f"{of} is interrupted again only after EAGAIN")
-        _require(30, self.last_interrupted is None or of in self.last_interrupted, "the daemon has no INTERRUPT")
+        require(27, number == of | FUSE_INT_REQ_BIT, "an INTERRUPT's number is its request's, made odd")
+        require(28, of in self.uniques, f"{of} is interrupted after it was read")
+        require(28, of not in self.answered, f"{of} is interrupted before it is answered")
+        require(29, of not in self.interrupted, f"{of} is interrupted again only after EAGAIN")
+        require(30, self.last_interrupted is None or of in self.last_interrupted, "the daemon has no INTERRUPT")
         self.interrupted.add(of)
+        self.again.discard(of)
 
     def _check_sender(self, message: Message) -> None:
         header, name = message.header, message.operation.name
-        if name in NOBODYS:
-            _require(40, (header.uid, header.gid, header.pid) == (0, 0, 0), f"{name} is nobody's")
-        _require(35, (name, header.pid) not in self.latched, f"the daemon said that it has no {name}")
+        written_back = name == "WRITE" and message.body.write_flags & WriteFlags.FUSE_WRITE_CACHE
+        if name in NOBODYS or (written_back and self.interrupts):
+            require(40, (header.uid, header.gid, header.pid) == (0, 0, 0), f"{name} is nobody's")
+        require(35, (name, header.pid) not in self.latched, f"the daemon said that it has no {name}")
 
     def _check_names(self, message: Message) -> None:
         if message.operation.name in ("GETXATTR", "SETXATTR", "REMOVEXATTR"):
             return
         symlink = message.operation.name == "SYMLINK"  # whose second is where it leads
         for name in message.names[:1] if symlink else message.names:
-            _require(37, 0 < len(name) <= FUSE_NAME_MAX and b"/" not in name, f"{name!r} is a name")
+            require(37, 0 < len(name) <= FUSE_NAME_MAX and b"/" not in name, f"{name!r} is a name")
             dots = name in (b".", b"..")
-            _require(37, not dots or bool(self.flags & InitFlags.FUSE_EXPORT_SUPPORT), f"{name!r} is not asked for")
+            require(37, not dots or bool(self.flags & InitFlags.FUSE_EXPORT_SUPPORT), f"{name!r} is not asked for")
 
     def _check_sizes(self, message: Message) -> None:
         if self.agreed is None or message.operation.name not in ("READ", "WRITE"):
@@ -162,30 +200,28 @@ class _Conversation:
         most = pages * PAGE
         if message.operation.name == "WRITE":
             most = min(most, max(PAGE, self.agreed.max_write))
-        _require(36, message.body.size <= most, f"{message.operation.name} of {message.body.size} bytes, not {most}")
+        require(36, message.body.size <= most, f"{message.operation.name} of {message.body.size} bytes, not {most}")
 
-    def _check_nodeid(self, message: Message) -> None:
-        nodeid, name = message.header.nodeid, message.operation.name
-        if name in ("FORGET", "BATCH_FORGET"):
-            return
-        known = nodeid == FUSE_ROOT_ID or self.granted.get(nodeid, 0) > 0
-        _require(38, known or name in NO_NODE, f"{name} of {nodeid}, which was not granted, or was forgotten")
-
-    def _check_handle(self, message: Message) -> None:
-        name, nodeid = message.operation.name, message.header.nodeid
-        fh = getattr(message.body, "fh", 0)
-        if name in ("RELEASE", "RELEASEDIR"):
-            _require(51, self.handles.get((nodeid, fh), 0) > 0, f"{name} of {fh}, which is not open")
-            self.handles[nodeid, fh] -= 1
-        elif name in ("READ", "WRITE", "READDIR", "READDIRPLUS", "FLUSH", "FSYNC", "FSYNCDIR") and fh:
-            _require(39, self.handles.get((nodeid, fh), 0) > 0, f"{name} by {fh}, which is not open")
+    def _check_times(self, message: Message) -> None:
+        """Who truncates an open file has its times set by the daemon, which truncates it."""
+        if message.operation.name == "SETATTR" and not self.flags & InitFlags.FUSE_WRITEBACK_CACHE:
+            require(41, message.body.valid & FTRUNCATE != FTRUNCATE, "ftruncate leaves mtime to the daemon")
 
     def _forget(self, message: Message) -> None:
-        for one in forgets(message):
-            _require(47, one.nodeid != FUSE_ROOT_ID, "the root is never forgotten")
-            left = self.granted.get(one.nodeid, 0) - one.nlookup
-            _require(43, left >= 0, f"{one.nodeid} is forgotten {-left} times too often")
-            self.granted[one.nodeid] = left
+        ones = forgets(message)
+        if message.operation.name == "BATCH_FORGET":
+            require(33, self.minor >= FIRST_BATCH_MINOR, f"7.{self.minor} has no BATCH_FORGET")
+            require(33, len(ones) >= LEAST_OF_A_BATCH, "one forget is no batch")
+        for one in ones:
+            self.lookups.forgotten(one.nodeid, one.nlookup)
+            if not self.lookups.granted.get(one.nodeid):
+                self._check_last(one.nodeid)
+
+    def _check_last(self, nodeid: int) -> None:
+        """Nobody uses what is forgotten altogether."""
+        require(46, not self.handles.of(nodeid), f"{nodeid} is forgotten before it is released")
+        asked = [one.operation.name for one in self.requests.values() if one.header.nodeid == nodeid]
+        require(46, not asked, f"{nodeid} is forgotten before {', '.join(asked)} is answered")
 
     # What the daemon answered, and the kernel took.
 
@@ -195,13 +231,14 @@ class _Conversation:
             if header.error == RESEND:
                 self._send_again()
             return
-        if header.unique & FUSE_INT_REQ_BIT:
+        if header.unique & FUSE_INT_REQ_BIT and self.interrupts:
             self._interrupt_answered(header)
             return
-        _require(59, header.unique not in self.answered, f"{header.unique} is answered once")
+        require(59, header.unique not in self.answered, f"{header.unique} is answered once")
         request = self.requests.pop(header.unique, None)
-        _require(59, request is not None, f"{header.unique} was read, and not answered yet")
+        require(59, request is not None, f"{header.unique} was read, and not answered yet")
         self.answered.add(header.unique)
+        self.again.discard(header.unique)
         if request is not None:
             self._answered(request, header, raw)
 
@@ -210,10 +247,14 @@ class _Conversation:
         self.resent = True
         self.uniques -= {unique for unique in self.requests if unique & FUSE_UNIQUE_RESEND}
         self.interrupted -= self.requests.keys()
+        self.again.clear()
 
     def _interrupt_answered(self, header: OutHeader) -> None:
+        of = header.unique ^ FUSE_INT_REQ_BIT
         if header.error == -errno.EAGAIN:
-            self.interrupted.discard(header.unique ^ FUSE_INT_REQ_BIT)
+            self.interrupted.discard(of)
+            if of in self.requests and self.last_interrupted is None:
+                self.again.add(of)
         elif header.error == -errno.ENOSYS and self.last_interrupted is None:
             self.last_interrupted = {*self.requests} - self.interrupted
 
@@ -222,37 +263,34 @@ class _Conversation:
         if header.error:
             if header.error == -errno.ENOSYS and name in LATCHED and request.header.pid:  # who asks again, knows
                 self.latched.add((name, request.header.pid))
+            self.handles.refused(name, -header.error)
             return
-        minor = 45 if self.agreed is None else min(45, self.agreed.minor)
-        reply = decode_reply(raw, request.operation, minor=minor, request_body=request.body)
+        reply = decode_reply(raw, request.operation, minor=self.minor, request_body=request.body)
         for struct in reply.structs:
-            self._granted(struct)
+            if isinstance(struct, EntryOut):
+                self.lookups.grant(struct, MADE.get(name))
         effect = _EFFECTS.get(name)
         if effect is not None:
             effect(self, request, reply)
 
-    def _granted(self, struct: Any) -> None:
-        if isinstance(struct, EntryOut) and struct.nodeid:
-            self.granted[struct.nodeid] = self.granted.get(struct.nodeid, 0) + 1
-
     def _agree(self, request: Message, reply: Any) -> None:
         answer = self.agreed = reply.structs[0]
         self.flags = join_init_flags(answer.flags, answer.flags2)
+        self.minor = min(request.body.minor, answer.minor)
 
     def _open(self, request: Message, reply: Any) -> None:
         created = next((struct.nodeid for struct in reply.structs if isinstance(struct, EntryOut)), None)
         nodeid = request.header.nodeid if created is None else created
-        fh = next(struct.fh for struct in reply.structs if isinstance(struct, OpenOut))
-        self.handles[nodeid, fh] = self.handles.get((nodeid, fh), 0) + 1
+        self.handles.open(nodeid, next(struct.fh for struct in reply.structs if isinstance(struct, OpenOut)))
 
     def _list(self, request: Message, reply: Any) -> None:
         for record, name in iter_direntplus(reply.data):
             if name not in (b".", b".."):
-                self._granted(record.entry_out)
+                self.lookups.grant(record.entry_out, None)
 
 
-_EFFECTS: Final[dict[str, Callable[[_Conversation, Message, Any], None]]] = {
-    "INIT": _Conversation._agree,
-    "READDIRPLUS": _Conversation._list,
-    **dict.fromkeys(OPENING, _Conversation._open),
+_EFFECTS: Final[dict[str, Callable[[Conversation, Message, Any], None]]] = {
+    "INIT": Conversation._agree,
+    "READDIRPLUS": Conversation._list,
+    **dict.fromkeys(OPENING, Conversation._open),
 }

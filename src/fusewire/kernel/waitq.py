@@ -18,12 +18,13 @@ from __future__ import annotations
 
 import enum
 import errno
-from collections.abc import Callable, Sequence
+import types
+from collections.abc import Callable, Generator, Sequence
 
 from fusewire import events
 from fusewire.errors import os_error
 from fusewire.events import Step, note
-from fusewire.kernel.tasks import Task, current, step, trap
+from fusewire.kernel.tasks import TRAP, Task, current
 
 __all__ = ["Sleep", "WaitQueue"]
 
@@ -61,7 +62,8 @@ class WaitQueue:
         self.on_wake, self.on_woken = on_wake, on_woken
         self.sleepers: list[Task] = []
 
-    async def sleep(self, until: Callable[[], bool], depth: Sleep = Sleep.KILLABLE) -> None:
+    @types.coroutine
+    def sleep(self, until: Callable[[], bool], depth: Sleep = Sleep.KILLABLE) -> Generator[object, None, None]:
         """Sleep until `until()` holds; not at all if it does.
 
         Raises:
@@ -76,8 +78,11 @@ class WaitQueue:
             task.joined = self
             try:
                 if events.hook is not None:
-                    await step(Step.SLEEP, self.name)
-                await trap(self)
+                    note(Step.SLEEP, self.name)
+                    task.trapped = None
+                    yield TRAP
+                task.trapped = self
+                yield TRAP
             except BaseException:  # it is being closed, and must not be woken in another's place
                 self.leave(task)
                 raise
@@ -91,19 +96,16 @@ class WaitQueue:
         """Let the first `count` sleepers test their conditions again. Never sleeps."""
         woken = self.sleepers[:count]
         del self.sleepers[:count]
-        self._woken(woken)
-
-    def wake_these(self, tasks: Sequence[Task]) -> None:
-        """Let `tasks`, all of them sleepers, test their conditions again. Never sleeps."""
-        self.sleepers = [task for task in self.sleepers if task not in tasks]
-        self._woken(tasks)
-
-    def wake_all(self) -> None:
-        self.wake(len(self.sleepers))
-
-    def _woken(self, tasks: Sequence[Task]) -> None:
-        for task in tasks:
+        for task in woken:
             if task.runnable is not None:  # its runner looks there
                 task.runnable.append(task)
         if events.hook is not None:
-            note(self.on_wake, self.name, tuple(task.name for task in tasks), self.on_woken)
+            note(self.on_wake, self.name, tuple(task.name for task in woken), self.on_woken)
+
+    def wake_these(self, tasks: Sequence[Task]) -> None:
+        """Let `tasks`, all of them sleepers, test their conditions again. Never sleeps."""
+        self.sleepers = [*tasks, *(task for task in self.sleepers if task not in tasks)]
+        self.wake(len(tasks))
+
+    def wake_all(self) -> None:
+        self.wake(len(self.sleepers))

@@ -54,16 +54,13 @@ class Operation:
     size_probe: bool = False  # a body of size 0 asks for `reply`, any other for data
     since: int = 1  # the first minor that has it
     method: str = field(init=False)  # of Filesystem
+    reply_structs: Structs = field(init=False)  # that a reply begins with
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "method", self.name.lower())
         if isinstance(self.reply, type):
             object.__setattr__(self, "reply", (self.reply,))
-
-    @property
-    def reply_structs(self) -> Structs:
-        """The structs that a reply begins with."""
-        return self.reply if isinstance(self.reply, tuple) else ()
+        object.__setattr__(self, "reply_structs", self.reply or ())
 
 
 @dataclass(frozen=True, slots=True, eq=False)  # there is one of each row

@@ -49,7 +49,10 @@ def encode_reply(unique: int, *parts: WireStruct | Buffer, minor: int = MINOR) -
     """
     payload = b""  # one or two parts: adding is faster than joining
     for part in parts:
-        payload += part.pack_at(minor) if isinstance(part, WireStruct) else part
+        if isinstance(part, WireStruct):
+            payload += part.pack() if minor == MINOR else part.pack_at(minor)
+        else:
+            payload += part
     return pack_out_header(OutHeader.SIZE + len(payload), 0, unique) + payload
 
 

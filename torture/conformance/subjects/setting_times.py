@@ -5,7 +5,6 @@ Source: utimensat(2); fs/utimes.c; fs/attr.c, setattr_prepare.
 
 from __future__ import annotations
 
-import os
 from errno import EACCES, EINVAL, EPERM
 
 from torture.conformance.calls import AT_SYMLINK_NOFOLLOW, UTIME_NOW, UTIME_OMIT, Time

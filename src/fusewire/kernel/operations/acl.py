@@ -32,13 +32,13 @@ from fusewire.kernel.vfs.acl_cache import (
     encode_acl,
     grants,
 )
+from fusewire.kernel.vfs.credentials import credentials, owner_or_capable
 from fusewire.kernel.vfs.inode import STATX_BASIC
 from fusewire.kernel.vfs.page_cache import PAGE
-from fusewire.kernel.vfs.permission import credentials, owner_or_capable
 from fusewire.wire import FUSE_ROOT_ID, InitFlags, SetxattrFlags
 
 if TYPE_CHECKING:
-    from fusewire.kernel.syscalls.base import Credentials
+    from fusewire.kernel.vfs.credentials import Credentials
     from fusewire.kernel.vfs.inode import Inode
 
 __all__ = ["ACL_NAMES", "acl_grants", "get_acl", "set_acl"]

@@ -21,9 +21,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from fusewire.errors import os_error
+from fusewire.kernel.operations.pages import invalidate_pages, truncate_pages
+from fusewire.kernel.vfs.credentials import allowed
 from fusewire.kernel.vfs.inode import (
     INVALIDATE,
     LAST_NANOSECOND,
+    PERMISSIONS,
+    S_IFMT,
     STATX_BASIC,
     STATX_BTIME,
     STATX_SIZE,
@@ -32,8 +36,8 @@ from fusewire.kernel.vfs.inode import (
     Inode,
     plausible,
     seconds,
+    with_whole_seconds,
 )
-from fusewire.kernel.vfs.permission import allowed
 from fusewire.wire import Attr, AttrOut, GetattrFlags, GetattrIn, Statx, StatxIn, StatxOut, SxTime
 
 if TYPE_CHECKING:
@@ -53,8 +57,6 @@ __all__ = [
 
 SECOND: Final = 1_000_000_000  # nanoseconds
 MASK_64: Final = (1 << 64) - 1
-S_IFMT: Final = 0o170000
-PERMISSIONS: Final = 0o7777
 DEVICE_TYPES: Final = (stat.S_IFCHR, stat.S_IFBLK)
 AT_STATX_FORCE_SYNC: Final = 0x2000  # include/uapi/linux/fcntl.h
 AT_STATX_DONT_SYNC: Final = 0x4000
@@ -82,7 +84,7 @@ async def fuse_getattr(inode: Inode, mask: int = STATX_BASIC, flags: int = 0) ->
     """
     inode.check_bad()
     check_allowed(inode.superblock)
-    if _sync(inode, mask, flags):
+    if inode.stale(mask) if not flags else _sync(inode, mask, flags):
         return _stat(inode, _shown(inode, await getattr_now(inode)))
     return stat_of(inode)
 
@@ -133,9 +135,12 @@ async def getattr_now(inode: Inode, file: OpenFile | None = None) -> Attr:
     version = connection.attr_version
     reply = await connection.ask("GETATTR", inode.nodeid, body)
     answer: AttrOut = reply.structs[0]
-    check_attr(inode, answer.attr)
-    await change_attributes(inode, answer.attr, seconds(answer.attr_valid, answer.attr_valid_nsec), version)
-    return answer.attr
+    attr = answer.attr
+    check_attr(inode, attr)
+    inode.accept(attr, seconds(answer.attr_valid, answer.attr_valid_nsec), version)
+    if inode.stale_pages:
+        await settle_pages(inode)
+    return attr
 
 
 async def _statx_now(inode: Inode) -> tuple[os.stat_result, int | None, int]:
@@ -193,8 +198,6 @@ async def change_attributes(
 
 async def settle_pages(inode: Inode) -> None:
     """Drop the pages that `Inode.accept` has found to be stale."""
-    from fusewire.kernel.operations.pages import invalidate_pages, truncate_pages  # which needs us, too
-
     stale, inode.stale_pages = inode.stale_pages, 0
     if stale & TRUNCATE:
         await truncate_pages(inode, inode.size)
@@ -238,12 +241,13 @@ def _shown(inode: Inode, attr: Attr) -> Attr:
 def _stat(inode: Inode, attr: Attr) -> os.stat_result:
     """What is shown of `attr`, with what never changes of an inode: its type, and its device number."""
     mine = inode.attr
+    attr = with_whole_seconds(attr)
     atime, mtime, ctime = attr.atime, attr.mtime, attr.ctime
     if (atime | mtime | ctime) >> 63:  # before 1970
         atime, mtime, ctime = _signed(atime), _signed(mtime), _signed(ctime)
-    atime_ns = atime * SECOND + min(attr.atimensec, LAST_NANOSECOND)
-    mtime_ns = mtime * SECOND + min(attr.mtimensec, LAST_NANOSECOND)
-    ctime_ns = ctime * SECOND + min(attr.ctimensec, LAST_NANOSECOND)
+    atime_ns = atime * SECOND + attr.atimensec
+    mtime_ns = mtime * SECOND + attr.mtimensec
+    ctime_ns = ctime * SECOND + attr.ctimensec
     mode = mine.mode & S_IFMT | attr.mode & PERMISSIONS
     return os.stat_result(
         (

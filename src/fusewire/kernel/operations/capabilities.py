@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 from fusewire.errors import os_error
 from fusewire.kernel.operations.xattr import fuse_getxattr, xattr_length
-from fusewire.kernel.vfs.permission import credentials
+from fusewire.kernel.vfs.credentials import credentials
 
 if TYPE_CHECKING:
     from fusewire.kernel.vfs.inode import Inode

@@ -23,7 +23,7 @@ from fusewire.kernel.operations.readahead import state_of
 from fusewire.kernel.operations.reading import fuse_read, get_pages
 from fusewire.kernel.operations.setattr import remove_privileges
 from fusewire.kernel.operations.space import flush_range
-from fusewire.kernel.operations.writeback import flush_time_update, touch
+from fusewire.kernel.operations.times import flush_time_update, touch
 from fusewire.kernel.operations.writing import write, wrote
 from fusewire.kernel.vfs.iocb import Iocb
 from fusewire.kernel.vfs.page_cache import PAGE

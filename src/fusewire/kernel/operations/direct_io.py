@@ -32,7 +32,7 @@ from fusewire.kernel.operations.direct_requests import (
     write_at_once,
     write_in,
 )
-from fusewire.kernel.operations.opening import direct_io_waitq
+from fusewire.kernel.operations.io_mode import direct_io_waitq
 from fusewire.kernel.operations.pages import invalidate_pages
 from fusewire.kernel.operations.reading import cached_read
 from fusewire.kernel.operations.setattr import set_size

@@ -18,7 +18,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from fusewire.errors import os_error
-from fusewire.kernel.operations.opening import owner_of
+from fusewire.kernel.operations.lock_owner import owner_of
 from fusewire.kernel.operations.writing import can_keep_privileges, piece_of
 from fusewire.kernel.vfs.page_cache import PAGE
 from fusewire.kernel.waitq import Sleep, WaitQueue

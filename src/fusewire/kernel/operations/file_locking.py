@@ -29,7 +29,7 @@ from fusewire.kernel.vfs.file_locks import TO_THE_END, FileLocks, Lock
 from fusewire.wire import FileLock, InitFlags, LkIn, LockFlags
 
 if TYPE_CHECKING:
-    from fusewire.kernel.syscalls.base import Caller
+    from fusewire.kernel.vfs.caller import Caller
     from fusewire.kernel.vfs.inode import Inode
     from fusewire.kernel.vfs.open_file import OpenFile
 

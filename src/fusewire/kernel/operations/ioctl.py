@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Final
 
 from fusewire.errors import os_error
 from fusewire.kernel.operations.attributes import check_allowed
-from fusewire.kernel.operations.opening import open_inode, put_file
+from fusewire.kernel.operations.opening import open_inode
+from fusewire.kernel.operations.releasing import put_file
 from fusewire.wire import IoctlFlags, IoctlIn, IoctlOut
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from fusewire.events import named
 from fusewire.kernel.operations.attributes import settle_pages
 from fusewire.kernel.operations.creation import creation_extensions
 from fusewire.kernel.operations.entries import directory_changed, iget, place, seconds
-from fusewire.kernel.operations.writeback import update_cached_ctime, update_ctime
+from fusewire.kernel.operations.times import update_cached_ctime, update_ctime
 from fusewire.kernel.tasks import current
 from fusewire.kernel.vfs.dentry import Dentry
 from fusewire.kernel.vfs.inode import STATX_ATIME, STATX_BASIC, Inode, plausible

@@ -21,13 +21,14 @@ from typing import TYPE_CHECKING, Final
 
 from fusewire.errors import os_error
 from fusewire.kernel.operations.attributes import settle_pages
-from fusewire.kernel.operations.closing import close_file, flush, put_file, release_now
 from fusewire.kernel.operations.creation import creation_extensions
 from fusewire.kernel.operations.entries import directory_changed, iget, instantiate, seconds
-from fusewire.kernel.operations.io_mode import choose_mode, direct_io_waitq, use_page_cache
-from fusewire.kernel.operations.lock_owner import owner_of
+from fusewire.kernel.operations.io_mode import choose_mode
 from fusewire.kernel.operations.pages import invalidate_pages, truncate_pages
+from fusewire.kernel.operations.releasing import release_now
+from fusewire.kernel.operations.times import touch
 from fusewire.kernel.operations.write_pages import link_write_file
+from fusewire.kernel.operations.writeback import no_writes
 from fusewire.kernel.tasks import current
 from fusewire.kernel.vfs.inode import STATX_BLOCKS, STATX_CTIME, STATX_MTIME, STATX_SIZE, plausible
 from fusewire.kernel.vfs.open_file import O_LARGEFILE, OpenFile
@@ -39,16 +40,10 @@ if TYPE_CHECKING:
     from fusewire.kernel.vfs.inode import Inode
 
 __all__ = [
-    "close_file",
-    "direct_io_waitq",
-    "flush",
     "fuse_create",
     "fuse_open",
     "fuse_tmpfile",
     "open_inode",
-    "owner_of",
-    "put_file",
-    "use_page_cache",
 ]
 
 NOT_SENT: Final = os.O_CREAT | os.O_EXCL | os.O_NOCTTY  # of open's flags, in OPEN
@@ -73,8 +68,6 @@ async def fuse_open(dentry: Dentry, flags: int) -> OpenFile:
     if inode.is_dir:
         await _open_dir(file)
     elif flags & os.O_TRUNC and _truncates_under_writeback(inode):
-        from fusewire.kernel.operations.writeback import no_writes  # which needs us, too
-
         async with inode.rwsem.exclusive():
             async with no_writes(inode):
                 await _open_regular(file)
@@ -147,8 +140,6 @@ async def _drop_old_pages(file: OpenFile) -> None:
 
 def _truncated(inode: Inode) -> None:
     """Note that the daemon has emptied the file as it opened it (fuse_truncate_update_attr)."""
-    from fusewire.kernel.operations.times import touch  # which needs us, too
-
     inode.bump()
     inode.attr.size = 0
     touch(inode)

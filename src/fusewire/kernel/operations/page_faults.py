@@ -25,10 +25,11 @@ from typing import TYPE_CHECKING, Final
 
 from fusewire.errors import os_error
 from fusewire.events import named
-from fusewire.kernel.operations.opening import put_file
 from fusewire.kernel.operations.readahead import async_readahead, read_around, state_of, sync_readahead
 from fusewire.kernel.operations.reading import read_locked
-from fusewire.kernel.operations.writeback import mark_dirty, touch
+from fusewire.kernel.operations.releasing import put_file
+from fusewire.kernel.operations.times import touch
+from fusewire.kernel.operations.write_pages import mark_dirty
 from fusewire.kernel.tasks import step
 from fusewire.kernel.user_memory import BusError, MemoryFault, SegmentationFault
 from fusewire.kernel.vfs.page_cache import PAGE, Page, PageCache

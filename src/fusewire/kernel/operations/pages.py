@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from fusewire.kernel.operations.write_pages import clean, launder
 from fusewire.kernel.vfs.page_cache import PAGE
 
 if TYPE_CHECKING:
@@ -42,8 +43,6 @@ async def invalidate_pages(inode: Inode, first: int = 0, last: int | None = None
 async def _invalidate(inode: Inode, cache: PageCache, page: Page) -> None:
     await page.wait_writeback()
     if page.dirty:
-        from fusewire.kernel.operations.writeback import launder
-
         await launder(inode, page)
     if not page.dirty:
         cache.drop(page)
@@ -95,8 +94,6 @@ def _truncate(inode: Inode, cache: PageCache, page: Page, start: int, stop: int 
     high = PAGE if stop is None else min(stop - offset, PAGE)
     if low == 0 and high == PAGE:
         if page.dirty:
-            from fusewire.kernel.operations.writeback import clean
-
             clean(inode, page)
         cache.drop(page)
     else:

@@ -25,7 +25,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from fusewire.kernel.operations.opening import put_file
+from fusewire.kernel.operations.releasing import put_file
 from fusewire.kernel.vfs.inode import STATX_ATIME
 from fusewire.kernel.vfs.page_cache import PAGE, PageCache
 from fusewire.wire import InitFlags, ReadIn

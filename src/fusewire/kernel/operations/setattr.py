@@ -31,8 +31,8 @@ from fusewire.kernel.operations.privileges import has_capabilities, privileges_t
 from fusewire.kernel.operations.writeback import no_writes, sync_writes, write_inode
 from fusewire.kernel.tasks import current
 from fusewire.kernel.vfs.changes import Change, Changing, check_change, check_touch, lends_group, lends_ids
+from fusewire.kernel.vfs.credentials import credentials
 from fusewire.kernel.vfs.inode import INVALIDATE, STATX_BASIC, TRUNCATE, seconds
-from fusewire.kernel.vfs.permission import credentials
 from fusewire.kernel.waitq import Sleep
 from fusewire.wire import Attr, AttrOut, InitFlags, SetattrIn, SetattrValid
 

@@ -19,7 +19,8 @@ from fusewire.kernel.operations.attributes import refresh
 from fusewire.kernel.operations.pages import truncate_range
 from fusewire.kernel.operations.reading import LARGEST
 from fusewire.kernel.operations.setattr import remove_privileges
-from fusewire.kernel.operations.writeback import flush_time_update, sync_writes, touch, write_and_wait
+from fusewire.kernel.operations.times import flush_time_update, touch
+from fusewire.kernel.operations.writeback import sync_writes, write_and_wait
 from fusewire.kernel.operations.writing import MODIFIED, wrote
 from fusewire.kernel.vfs.inode import STATX_SIZE
 from fusewire.kernel.vfs.page_cache import PAGE

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Final
 
-from fusewire.kernel.vfs.permission import allowed
+from fusewire.kernel.vfs.credentials import allowed
 from fusewire.wire import Kstatfs
 
 if TYPE_CHECKING:

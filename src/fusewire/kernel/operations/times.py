@@ -13,7 +13,7 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING, Final
 
-from fusewire.kernel.operations import opening
+from fusewire.kernel.operations.releasing import put_file
 from fusewire.kernel.operations.write_pages import forget_clean, note_dirty, state_of
 from fusewire.kernel.vfs.inode import STATX_CTIME
 from fusewire.wire import SetattrIn, SetattrValid
@@ -83,7 +83,7 @@ async def flush_times(inode: Inode) -> None:
         await connection.ask("SETATTR", inode.nodeid, body)
     finally:
         if file is not None:
-            opening.put_file(file)
+            put_file(file)
 
 
 async def flush_time_update(inode: Inode) -> None:

@@ -25,7 +25,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from fusewire.errors import os_error
-from fusewire.kernel.operations import opening
+from fusewire.kernel.operations.releasing import put_file
 from fusewire.kernel.vfs.inode import STATX_BLOCKS, STATX_CTIME, STATX_MTIME
 from fusewire.kernel.vfs.page_cache import PAGE
 from fusewire.kernel.vfs.writeback import Batch, Writeback
@@ -232,7 +232,7 @@ def _finish(inode: Inode, batch: Batch) -> None:
         page.end_writeback()
     if not writeback.in_flight:
         writeback.waitq.wake_all()
-    opening.put_file(batch.file)
+    put_file(batch.file)
 
 
 async def wait_written(inode: Inode, first: int = 0, last: int | None = None) -> None:

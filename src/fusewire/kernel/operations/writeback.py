@@ -4,8 +4,10 @@ Pages get dirty by write(2) under WRITEBACK_CACHE, and by shared mappings always
 (write_pages.py) by fsync, close, msync, munmap and chmod, by whoever drops pages, and by the
 flusher once they are old.
 
-What others need of it all is here, or is named here: write_pages.py sends the pages, times.py the
-times, cached_write.py is how write(2) makes pages dirty.
+    cached_write.py   how write(2) makes pages dirty
+    write_pages.py    pages are sent
+    times.py          times are sent
+    here              who waits until all is sent, and who holds it back
 
 Lock order: inode semaphore, the semaphore `sync` of its writing back, page lock. Truncation,
 chmod, fsync and direct I/O forbid WRITEs (`no_writes`) while they hold the inode semaphore, and
@@ -20,26 +22,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
 from fusewire.errors import os_error
-from fusewire.kernel.operations.cached_write import cached_write
-from fusewire.kernel.operations.times import (
-    flush_dirty_times,
-    flush_time_update,
-    flush_times,
-    touch,
-    update_cached_ctime,
-    update_ctime,
-)
-from fusewire.kernel.operations.write_pages import (
-    clean,
-    forget_clean,
-    launder,
-    link_write_file,
-    mark_dirty,
-    send_queued,
-    state_of,
-    wait_written,
-    write_pages,
-)
+from fusewire.kernel.operations.times import flush_dirty_times
+from fusewire.kernel.operations.write_pages import forget_clean, send_queued, state_of, wait_written, write_pages
 from fusewire.kernel.waitq import Sleep
 
 if TYPE_CHECKING:
@@ -48,26 +32,14 @@ if TYPE_CHECKING:
     from fusewire.kernel.vfs.superblock import Superblock
 
 __all__ = [
-    "cached_write",
     "check_failures",
-    "clean",
-    "flush_time_update",
-    "flush_times",
-    "launder",
-    "link_write_file",
-    "mark_dirty",
     "no_writes",
     "sync_inodes",
     "sync_writes",
-    "touch",
-    "update_cached_ctime",
-    "update_ctime",
-    "wait_written",
     "write_and_wait",
     "write_back",
     "write_before_fsync",
     "write_inode",
-    "write_pages",
 ]
 
 EXPIRE: Final = 30.0  # seconds after which the flusher writes what is dirty (vm.dirty_expire_centisecs)

@@ -29,10 +29,11 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from fusewire.errors import os_error
 from fusewire.kernel.operations.attributes import refresh
+from fusewire.kernel.operations.cached_write import cached_write
 from fusewire.kernel.operations.reading import DIRECT_IO, LARGEST
 from fusewire.kernel.operations.setattr import remove_privileges
 from fusewire.kernel.operations.syncing import fuse_fsync
-from fusewire.kernel.operations.writeback import cached_write, touch
+from fusewire.kernel.operations.times import touch
 from fusewire.kernel.tasks import current
 from fusewire.kernel.user_memory import UserBuffer
 from fusewire.kernel.vfs.changes import suidgid_to_drop

@@ -4,13 +4,6 @@ A size of 0 asks how long a value is, any other for the value, if it fits. Nothi
 but for ACLs (acl.py). A daemon that answers one of the four with ENOSYS is not asked it again, and
 the caller is told EOPNOTSUPP.
 
-Who may use which name is the VFS's to say:
-
-    user.*                   who may read or write the file, if that is regular or a directory
-    trusted.*                the privileged; to others it does not exist
-    security.*               anybody reads; the privileged write
-    system.* and the rest    the daemon decides; of names without a namespace, permissions too
-
 Locks: the inode semaphore is held exclusively around SETXATTR and REMOVEXATTR, by the caller.
 
 Source: fs/fuse/xattr.c; fs/xattr.c, xattr_permission; security/commoncap.c, cap_inode_setxattr.
@@ -24,8 +17,9 @@ from typing import TYPE_CHECKING, Final
 
 from fusewire.errors import os_error
 from fusewire.kernel.operations.attributes import check_allowed
-from fusewire.kernel.operations.writeback import update_ctime
-from fusewire.kernel.vfs.permission import MAY_READ, MAY_WRITE, credentials, owner_or_capable, permission
+from fusewire.kernel.operations.permission import MAY_READ, MAY_WRITE, permission
+from fusewire.kernel.operations.times import update_ctime
+from fusewire.kernel.vfs.credentials import credentials, owner_or_capable
 from fusewire.wire import GetxattrIn, SetxattrIn, WireStruct
 
 if TYPE_CHECKING:
@@ -34,8 +28,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "XATTR_SIZE_MAX",
-    "check_security",
-    "check_xattr_permission",
     "fuse_getxattr",
     "fuse_listxattr",
     "fuse_removexattr",
@@ -45,7 +37,6 @@ __all__ = [
 ]
 
 XATTR_SIZE_MAX: Final = 65536  # bytes of a value, and of a list of names
-SECURITY: Final = b"security."
 
 
 async def fuse_getxattr(inode: Inode, name: bytes, size: int) -> bytes:
@@ -125,39 +116,3 @@ async def _ask(
                 raise
             connection.absent.add(operation)
     raise os_error(errno.EOPNOTSUPP)
-
-
-# Who may use a name.
-
-
-async def check_xattr_permission(inode: Inode, name: bytes, write: bool) -> None:
-    """Check that the caller may read or write `name` of `inode`.
-
-    Raises:
-        OSError: EPERM for what he may not write; ENODATA for what he may not see; as `permission`.
-
-    Source: fs/xattr.c, xattr_permission.
-    """
-    if name.startswith((SECURITY, b"system.")):
-        return
-    if name.startswith(b"trusted."):
-        if not credentials().privileged:
-            raise os_error(errno.EPERM if write else errno.ENODATA)
-        return
-    if name.startswith(b"user."):
-        _check_user(inode, write)
-    await permission(inode, MAY_WRITE if write else MAY_READ)
-
-
-def _check_user(inode: Inode, write: bool) -> None:
-    """Refuse names of users on what is neither a file nor a directory: there, permissions mean something else."""
-    if not inode.is_regular and not inode.is_dir:
-        raise os_error(errno.EPERM if write else errno.ENODATA)
-    if write and inode.is_dir and inode.mode & stat.S_ISVTX and not owner_or_capable(inode):
-        raise os_error(errno.EPERM)
-
-
-def check_security(name: bytes) -> None:
-    """Refuse those without privilege to write names of security modules; errors: EPERM (cap_inode_setxattr)."""
-    if name.startswith(SECURITY) and not credentials().privileged:
-        raise os_error(errno.EPERM)

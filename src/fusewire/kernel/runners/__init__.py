@@ -26,7 +26,7 @@ from fusewire.errors import os_error
 from fusewire.kernel.tasks import Killed, Task
 
 if TYPE_CHECKING:
-    from fusewire.kernel.syscalls.base import Caller
+    from fusewire.kernel.vfs.caller import Caller
 
 __all__ = ["Method", "Runner", "method_here", "outcome", "settle"]
 

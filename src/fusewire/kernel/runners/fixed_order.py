@@ -26,8 +26,8 @@ from typing import Any, TypeVar
 from fusewire.kernel.clock import NEVER, StandingClock
 from fusewire.kernel.runners import method_here, outcome, settle
 from fusewire.kernel.runners.standing_loop import StandingLoop
-from fusewire.kernel.syscalls.base import Caller
 from fusewire.kernel.tasks import Task, running
+from fusewire.kernel.vfs.caller import Caller
 
 __all__ = ["Deadlock", "FixedOrder"]
 

@@ -23,8 +23,8 @@ from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 from fusewire.kernel.runners import outcome, settle
-from fusewire.kernel.syscalls.base import Caller
 from fusewire.kernel.tasks import Killed, Task, running
+from fusewire.kernel.vfs.caller import Caller
 
 __all__ = ["Locked"]
 

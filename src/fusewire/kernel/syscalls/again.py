@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from fusewire.kernel.operations.lookup import REVAL
-from fusewire.kernel.syscalls.base import Caller
+from fusewire.kernel.vfs.caller import Caller
 from fusewire.kernel.vfs.walk import is_stale
 
 __all__ = ["again_if_stale"]

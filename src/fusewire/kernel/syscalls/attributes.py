@@ -11,21 +11,24 @@ import enum
 import errno
 import os
 import stat
+from collections.abc import Awaitable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
 from fusewire.errors import os_error
 from fusewire.kernel.operations.attributes import AT_STATX_DONT_SYNC, AT_STATX_FORCE_SYNC, fuse_getattr, fuse_statx
+from fusewire.kernel.operations.permission import MAY_WRITE, permission
 from fusewire.kernel.operations.setattr import notify_change, truncate
 from fusewire.kernel.operations.statfs import fuse_statfs
-from fusewire.kernel.syscalls.base import Caller, Credentials, syscall
+from fusewire.kernel.syscalls.base import syscall
 from fusewire.kernel.syscalls.targets import at, at_fd, at_path, inode_of, writable_inode_of
 from fusewire.kernel.tasks import current
+from fusewire.kernel.vfs.caller import Caller
 from fusewire.kernel.vfs.changes import Change, Changing, sgid_to_drop
+from fusewire.kernel.vfs.credentials import Credentials
 from fusewire.kernel.vfs.dentry import Dentry
 from fusewire.kernel.vfs.inode import STATX_BASIC, STATX_BTIME
-from fusewire.kernel.vfs.permission import MAY_WRITE, permission
 from fusewire.kernel.vfs.walk import Path
 from fusewire.kernel.waitq import Sleep
 
@@ -284,8 +287,8 @@ class Attributes(Caller):
 # What they do at a dentry.
 
 
-async def _stat(dentry: Dentry) -> os.stat_result:
-    return await fuse_getattr(inode_of(dentry))
+def _stat(dentry: Dentry) -> Awaitable[os.stat_result]:
+    return fuse_getattr(inode_of(dentry))
 
 
 async def _statx(dentry: Dentry, mask: int, flags: int) -> StatxResult:

@@ -32,12 +32,12 @@ from fusewire.kernel.operations.ioctl import (
     set_file_attributes,
     size_of,
 )
-from fusewire.kernel.operations.opening import put_file
 from fusewire.kernel.operations.poll import fuse_poll
+from fusewire.kernel.operations.releasing import put_file
 from fusewire.kernel.syscalls.base import syscall
 from fusewire.kernel.syscalls.memory import Memory
+from fusewire.kernel.vfs.credentials import owner_or_capable
 from fusewire.kernel.vfs.open_file import OpenFile
-from fusewire.kernel.vfs.permission import owner_or_capable
 from fusewire.kernel.vfs.polling import Poller
 
 __all__ = ["Control"]

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 from fusewire.errors import os_error
 from fusewire.kernel.operations.copying import fuse_copy_file_range, splice
-from fusewire.kernel.operations.opening import put_file
 from fusewire.kernel.operations.reading import LARGEST
+from fusewire.kernel.operations.releasing import put_file
 from fusewire.kernel.syscalls.base import syscall
 from fusewire.kernel.syscalls.space import Space
 

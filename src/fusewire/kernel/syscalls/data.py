@@ -16,10 +16,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from fusewire.errors import os_error
-from fusewire.kernel.operations.opening import put_file
 from fusewire.kernel.operations.pages import forget_clean_pages
 from fusewire.kernel.operations.readahead import force_readahead, state_of
 from fusewire.kernel.operations.reading import LARGEST, fuse_read
+from fusewire.kernel.operations.releasing import put_file
 from fusewire.kernel.operations.space import fuse_lseek
 from fusewire.kernel.operations.write_pages import write_pages
 from fusewire.kernel.operations.writing import write
@@ -79,7 +79,7 @@ class Data(Copying):
         file = self.opened_file(fd).hold()
         try:
             size = length_of(buffers)
-            return await scatter(buffers, await read_on(file, size)) if size else nothing(file.readable)
+            return await scatter_on(file, size, buffers) if size else nothing(file.readable)
         finally:
             put_file(file)
 
@@ -102,8 +102,9 @@ class Data(Copying):
             if not size:
                 return nothing(file.readable)
             check_flags(file.readable, flags, READ_FLAGS)
-            data = await (read_on(file, size) if offset == -1 else read_at(file, offset, size))
-            return await scatter(buffers, data)
+            if offset == -1:
+                return await scatter_on(file, size, buffers)
+            return await scatter(buffers, await read_at(file, offset, size))
         finally:
             put_file(file)
 
@@ -208,6 +209,16 @@ async def read_on(file: OpenFile, size: int) -> bytes:
         data = await read_at(file, file.position, size)
         file.position += len(data)
     return data
+
+
+async def scatter_on(file: OpenFile, size: int, buffers: Sequence[bytearray | memoryview | UserBuffer]) -> int:
+    """Read `size` bytes at the position into `buffers`, and move it as far as they went."""
+    if file.stream:
+        return await scatter(buffers, await read_at(file, 0, size))
+    async with file.position_lock.exclusive():
+        count = await scatter(buffers, await read_at(file, file.position, size))
+        file.position += count
+    return count
 
 
 async def read_at(file: OpenFile, offset: int, size: int) -> bytes:

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any, Final
 from fusewire.errors import os_error
 from fusewire.kernel.operations.attributes import fuse_getattr
 from fusewire.kernel.operations.directory import Room, fuse_readdir
-from fusewire.kernel.operations.opening import put_file
-from fusewire.kernel.syscalls.base import Caller, syscall
+from fusewire.kernel.operations.releasing import put_file
+from fusewire.kernel.syscalls.base import syscall
+from fusewire.kernel.vfs.caller import Caller
 from fusewire.kernel.vfs.open_path import Opening, open_path
 from fusewire.kernel.vfs.walk import Path, filename_of
 from fusewire.kernel.waitq import Sleep

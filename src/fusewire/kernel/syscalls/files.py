@@ -14,10 +14,11 @@ import os
 from typing import Final
 
 from fusewire.errors import os_error
-from fusewire.kernel.operations.opening import close_file
-from fusewire.kernel.syscalls.base import Caller, syscall
+from fusewire.kernel.operations.closing import close_file
+from fusewire.kernel.syscalls.base import syscall
+from fusewire.kernel.vfs.caller import Caller
+from fusewire.kernel.vfs.credentials import owner_or_capable
 from fusewire.kernel.vfs.open_path import Opening, open_path
-from fusewire.kernel.vfs.permission import owner_or_capable
 from fusewire.kernel.vfs.walk import Path, filename_of
 
 __all__ = ["Files"]

@@ -16,7 +16,8 @@ from dataclasses import replace
 from typing import Final
 
 from fusewire.errors import os_error
-from fusewire.kernel.syscalls.base import Caller, syscall
+from fusewire.kernel.syscalls.base import syscall
+from fusewire.kernel.vfs.caller import Caller
 
 __all__ = ["Identity"]
 

@@ -14,16 +14,15 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
-from fusewire.kernel.operations.opening import close_file
+from fusewire.kernel.operations.closing import close_file
 from fusewire.kernel.syscalls.base import syscall
 from fusewire.kernel.syscalls.memory import Memory
 from fusewire.kernel.vfs.address_space import AddressSpace, Area
 from fusewire.kernel.vfs.page_cache import Page
 
 if TYPE_CHECKING:
-    from fusewire.kernel.syscalls.process import Process
     from fusewire.kernel.vfs.open_file import OpenFile
 
 __all__ = ["Lifetime"]
@@ -33,12 +32,10 @@ class Lifetime(Memory):
     """How a process begins and ends."""
 
     @syscall
-    async def fork(self) -> Process:
+    async def fork(self) -> Self:
         """Return a child: a process with the same open files, and the same of everything else."""
-        from fusewire.kernel.syscalls.process import Process  # which is made of us, too
-
         system = self.system
-        child = Process(system, system.new_pid(), dataclasses.replace(self.credentials), self.cwd.get())
+        child = type(self)(system, system.new_pid(), dataclasses.replace(self.credentials), self.cwd.get())
         child.umask_, child.open_max = self.umask_, self.open_max
         child.close_on_exec = set(self.close_on_exec)
         for fd, file in self.files.items():

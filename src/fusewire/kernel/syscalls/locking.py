@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Final
 
 from fusewire.errors import os_error
 from fusewire.kernel.operations import file_locking
-from fusewire.kernel.syscalls.base import Caller, syscall
+from fusewire.kernel.syscalls.base import syscall
+from fusewire.kernel.vfs.caller import Caller
 from fusewire.kernel.vfs.file_locks import TO_THE_END
 from fusewire.wire import FileLock
 

@@ -19,19 +19,13 @@ from typing import TYPE_CHECKING, Final
 from fusewire.errors import os_error
 from fusewire.kernel.operations.lookup import CREATE, EXCL, lookup_last
 from fusewire.kernel.operations.names import fuse_link, fuse_mkdir, fuse_mknod, fuse_symlink
-from fusewire.kernel.operations.opening import put_file
+from fusewire.kernel.operations.permission import MAY_READ, MAY_WRITE, check_writable, may_create, permission
+from fusewire.kernel.operations.releasing import put_file
 from fusewire.kernel.syscalls.again import again_if_stale
-from fusewire.kernel.syscalls.base import Caller, syscall
+from fusewire.kernel.syscalls.base import syscall
+from fusewire.kernel.vfs.caller import Caller
 from fusewire.kernel.vfs.changes import lends_ids, strip_sgid
-from fusewire.kernel.vfs.permission import (
-    MAY_READ,
-    MAY_WRITE,
-    check_writable,
-    credentials,
-    may_create,
-    owner_or_capable,
-    permission,
-)
+from fusewire.kernel.vfs.credentials import credentials, owner_or_capable
 from fusewire.kernel.vfs.walk import PATH_MAX, Path, filename_of, once_is_enough, parent_of, resolve
 
 if TYPE_CHECKING:
@@ -136,7 +130,6 @@ class Making(Caller):
         follow = follow_symlinks and (src_dir_fd is not None or dst_dir_fd is not None)
         try:
             async with resolve(self, src, follow=follow, dir_fd=src_dir_fd, intent=intent) as old:
-
                 await self._make_link(old, dst, dst_dir_fd, intent)
         except OSError as error:
             raise of_two(error, src, dst) from None

@@ -25,16 +25,18 @@ from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
 
 from fusewire.errors import os_error
 from fusewire.kernel.operations import page_faults
-from fusewire.kernel.operations.opening import put_file, use_page_cache
+from fusewire.kernel.operations.io_mode import use_page_cache
 from fusewire.kernel.operations.pages import invalidate_pages
 from fusewire.kernel.operations.readahead import force_readahead
+from fusewire.kernel.operations.releasing import put_file
 from fusewire.kernel.operations.syncing import fuse_fsync
-from fusewire.kernel.operations.write_pages import state_of
-from fusewire.kernel.operations.writeback import link_write_file, write_inode
-from fusewire.kernel.syscalls.base import Caller, syscall
+from fusewire.kernel.operations.write_pages import link_write_file, state_of
+from fusewire.kernel.operations.writeback import write_inode
+from fusewire.kernel.syscalls.base import syscall
 from fusewire.kernel.syscalls.mapping import Mapping
 from fusewire.kernel.tasks import running
 from fusewire.kernel.vfs.address_space import AddressSpace, Area, page_round
+from fusewire.kernel.vfs.caller import Caller
 from fusewire.kernel.vfs.page_cache import PAGE
 from fusewire.wire import InitFlags, OpenFlags
 

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Final
 from fusewire.errors import os_error
 from fusewire.kernel.mounting import MNT_DETACH, MNT_FORCE, UMOUNT_NOFOLLOW, mount, umount
 from fusewire.kernel.profile import LINUX, Profile
-from fusewire.kernel.syscalls.base import Caller, syscall
+from fusewire.kernel.syscalls.base import syscall
+from fusewire.kernel.vfs.caller import Caller
 from fusewire.kernel.vfs.superblock import Options, Superblock
 from fusewire.kernel.vfs.walk import Path, filename_of, resolve
 from fusewire.wire import FUSE_KERNEL_MINOR_VERSION

@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Final
 from fusewire.errors import os_error
 from fusewire.kernel.operations.lookup import CREATE, EXCL, RENAME_TARGET, lookup_last
 from fusewire.kernel.operations.names import fuse_rename
-from fusewire.kernel.vfs.permission import MAY_WRITE, check_writable, may_create, may_delete, permission
+from fusewire.kernel.operations.permission import MAY_WRITE, check_writable, may_create, may_delete, permission
 from fusewire.kernel.vfs.walk import Last, Path, parent_of
 from fusewire.wire import RenameFlags
 
 if TYPE_CHECKING:
-    from fusewire.kernel.syscalls.base import Caller
+    from fusewire.kernel.vfs.caller import Caller
     from fusewire.kernel.vfs.dentry import Dentry
     from fusewire.kernel.vfs.inode import Inode
 

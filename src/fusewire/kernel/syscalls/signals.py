@@ -6,8 +6,10 @@ learns of it, is the affair of the sleep that the call is in (waitq.py, waiting.
 
 from __future__ import annotations
 
-from fusewire.kernel.syscalls.base import Caller
+from collections.abc import Callable
+
 from fusewire.kernel.tasks import Task
+from fusewire.kernel.vfs.caller import Caller
 
 __all__ = ["Signals"]
 
@@ -17,14 +19,18 @@ class Signals(Caller):
 
     def interrupt(self) -> None:
         """Send a signal that has a handler: an interruptible sleep ends with EINTR, a daemon gets an INTERRUPT."""
-        self.system.runner.do(lambda: [task.interrupt() for task in self._under_way()])
+        self._send(Task.interrupt)
 
     def kill(self) -> None:
         """Send SIGKILL: each system call under way ends with EINTR, as soon as Linux would let it end.
 
         What the process has open stays open until it `exit`s.
         """
-        self.system.runner.do(lambda: [task.kill() for task in self._under_way()])
+        self._send(Task.kill)
 
-    def _under_way(self) -> list[Task]:
-        return [task for task in self.system.runner.tasks if task.process is self]
+    def _send(self, signal: Callable[[Task], None]) -> None:
+        def send() -> None:
+            for task in [task for task in self.system.runner.tasks if task.process is self]:
+                signal(task)
+
+        self.system.runner.do(send)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 from fusewire.errors import os_error
 from fusewire.kernel.operations.attributes import fuse_getattr
-from fusewire.kernel.operations.opening import put_file
 from fusewire.kernel.operations.reading import LARGEST, fuse_read
+from fusewire.kernel.operations.releasing import put_file
 from fusewire.kernel.operations.space import fuse_fallocate
 from fusewire.kernel.operations.statfs import fuse_statfs
 from fusewire.kernel.operations.writing import fuse_write
@@ -77,11 +77,13 @@ class Space(Syncing):
 
 async def _allocate_by_writing(file: OpenFile, offset: int, length: int) -> None:
     """Write a zero byte to each block in which there is none, as the C library does."""
-    if file.flags & os.O_APPEND or not file.readable:
+    if file.flags & os.O_APPEND:
         raise os_error(errno.EBADF)
     size = (await fuse_getattr(file.inode)).st_size
     block = min((await fuse_statfs(file.inode)).f_bsize or 512, 4096)
     for position in range(offset + (length - 1) % block, offset + length, block):
+        if position < size and not file.readable:
+            raise os_error(errno.EBADF)
         if position < size and (await fuse_read(file, position, 1)).strip(b"\0"):
             continue
         if await fuse_write(file, position, b"\0") != 1:

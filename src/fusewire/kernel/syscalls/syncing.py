@@ -5,9 +5,10 @@ Source: fs/sync.c.
 
 from __future__ import annotations
 
-from fusewire.kernel.operations.opening import put_file
+from fusewire.kernel.operations.releasing import put_file
 from fusewire.kernel.operations.syncing import fuse_fsync, fuse_syncfs
-from fusewire.kernel.syscalls.base import Caller, syscall
+from fusewire.kernel.syscalls.base import syscall
+from fusewire.kernel.vfs.caller import Caller
 
 __all__ = ["Syncing"]
 

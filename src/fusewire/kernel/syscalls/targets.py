@@ -12,11 +12,11 @@ from typing import TypeVar
 
 from fusewire.errors import os_error
 from fusewire.kernel.operations.lookup import REVAL
-from fusewire.kernel.operations.opening import put_file
-from fusewire.kernel.syscalls.base import Caller
+from fusewire.kernel.operations.releasing import put_file
+from fusewire.kernel.vfs.caller import Caller
 from fusewire.kernel.vfs.dentry import Dentry
 from fusewire.kernel.vfs.inode import Inode
-from fusewire.kernel.vfs.walk import Path, is_stale, resolve
+from fusewire.kernel.vfs.walk import Path, is_stale, known_end, name_it, resolve
 
 __all__ = ["at", "at_fd", "at_path", "inode_of", "writable_inode_of"]
 
@@ -56,12 +56,19 @@ async def at_path(
     process: Caller, path: Path, operation: Operation[T], *, follow: bool = True, dir_fd: int | None = None
 ) -> T:
     """The same for a path; `follow` leads on from a symlink at its end."""
+    known = known_end(process, path) if dir_fd is None else None
     try:
+        if known is not None:
+            return await operation(known)
         async with resolve(process, path, follow=follow, dir_fd=dir_fd) as dentry:
             return await operation(dentry)
     except OSError as error:
         if not is_stale(error):
+            name_it(error, path)
             raise
+    finally:
+        if known is not None:
+            known.put()
     async with resolve(process, path, follow=follow, dir_fd=dir_fd, intent=REVAL) as dentry:
         return await operation(dentry)
 

@@ -22,8 +22,6 @@ from fusewire.kernel.operations.acl import ACL_NAMES, get_acl, set_acl
 from fusewire.kernel.operations.capabilities import CAPABILITIES, check_capabilities, read_capabilities
 from fusewire.kernel.operations.xattr import (
     XATTR_SIZE_MAX,
-    check_security,
-    check_xattr_permission,
     fuse_getxattr,
     fuse_listxattr,
     fuse_removexattr,
@@ -31,8 +29,10 @@ from fusewire.kernel.operations.xattr import (
     list_length,
     xattr_length,
 )
-from fusewire.kernel.syscalls.base import Caller, syscall
+from fusewire.kernel.syscalls.base import syscall
 from fusewire.kernel.syscalls.targets import at, inode_of, writable_inode_of
+from fusewire.kernel.syscalls.xattr_names import check_security, check_xattr_permission
+from fusewire.kernel.vfs.caller import Caller
 from fusewire.kernel.vfs.dentry import Dentry
 from fusewire.kernel.vfs.inode import Inode
 from fusewire.kernel.vfs.walk import Path

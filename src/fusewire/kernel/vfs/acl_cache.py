@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 from fusewire.errors import os_error
 
 if TYPE_CHECKING:
-    from fusewire.kernel.syscalls.base import Credentials
+    from fusewire.kernel.vfs.credentials import Credentials
 
 __all__ = [
     "ACL_ACCESS",

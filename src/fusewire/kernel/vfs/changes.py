@@ -22,7 +22,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from fusewire.errors import os_error
-from fusewire.kernel.vfs.permission import MAY_WRITE, credentials, owner_or_capable, permission
+from fusewire.kernel.operations.permission import MAY_WRITE, permission
+from fusewire.kernel.vfs.credentials import credentials, owner_or_capable
 
 if TYPE_CHECKING:
     from fusewire.kernel.vfs.inode import Inode

@@ -25,6 +25,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from fusewire.errors import os_error
@@ -61,6 +62,7 @@ __all__ = [
     "Inode",
     "plausible",
     "seconds",
+    "with_whole_seconds",
 ]
 
 # include/uapi/linux/stat.h
@@ -84,6 +86,8 @@ INVALIDATE: Final = 2  # what is left may have changed
 
 LAST_NANOSECOND: Final = 999_999_999
 EXPIRED: Final = -1.0  # a deadline that has always passed
+S_IFMT: Final = 0o170000  # the type in a mode
+PERMISSIONS: Final = 0o7777  # the rest of it
 FILE_TYPES: Final = frozenset(
     (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFIFO, stat.S_IFSOCK)
 )
@@ -92,7 +96,19 @@ LARGEST_SIZE: Final = (1 << 63) - 1  # bytes
 
 def plausible(attr: Attr) -> bool:
     """Whether `attr` can be a file's at all: a type that exists, and a size that fits (fuse_invalid_attr)."""
-    return stat.S_IFMT(attr.mode) in FILE_TYPES and attr.size <= LARGEST_SIZE
+    return attr.mode & S_IFMT in FILE_TYPES and attr.size <= LARGEST_SIZE
+
+
+def with_whole_seconds(attr: Attr) -> Attr:
+    """Return `attr`, or a copy if a time in it has more nanoseconds than a second, which are cut to the last one."""
+    if attr.atimensec <= LAST_NANOSECOND and attr.mtimensec <= LAST_NANOSECOND and attr.ctimensec <= LAST_NANOSECOND:
+        return attr
+    return replace(
+        attr,
+        atimensec=min(attr.atimensec, LAST_NANOSECOND),
+        mtimensec=min(attr.mtimensec, LAST_NANOSECOND),
+        ctimensec=min(attr.ctimensec, LAST_NANOSECOND),
+    )
 
 
 def seconds(whole: int, nanoseconds: int) -> float:
@@ -139,6 +155,9 @@ class Inode:
         "generation",
         "invalid",
         "iocachectr",
+        "is_dir",
+        "is_regular",
+        "is_symlink",
         "linkable",
         "listing",
         "locks",
@@ -161,6 +180,10 @@ class Inode:
         self.nodeid = nodeid
         self.generation = generation
         self.attr = copy_of(attr)  # our own: what came in a message is not changed
+        kind = stat.S_IFMT(attr.mode)  # which never changes
+        self.is_dir = kind == stat.S_IFDIR
+        self.is_regular = kind == stat.S_IFREG
+        self.is_symlink = kind == stat.S_IFLNK
         self.attr_expires = EXPIRED  # by the system's clock
         self.attr_version = 0  # of the connection, when `attr` last changed
         self.invalid = STATX_BASIC | STATX_BTIME  # attributes not to be trusted, whatever `attr_expires` says
@@ -223,18 +246,6 @@ class Inode:
         return self.attr.size
 
     @property
-    def is_dir(self) -> bool:
-        return stat.S_ISDIR(self.attr.mode)
-
-    @property
-    def is_regular(self) -> bool:
-        return stat.S_ISREG(self.attr.mode)
-
-    @property
-    def is_symlink(self) -> bool:
-        return stat.S_ISLNK(self.attr.mode)
-
-    @property
     def written_back(self) -> bool:
         """Its size and times are kept here, and told to the daemon later (WRITEBACK_CACHE)."""
         return self.is_regular and self.superblock.connection.has(InitFlags.FUSE_WRITEBACK_CACHE)
@@ -242,7 +253,7 @@ class Inode:
     @property
     def kept_locally(self) -> int:
         """The attributes, as statx bits, of which the daemon's word does not count."""
-        return STATX_MTIME | STATX_CTIME | STATX_SIZE if self.written_back else 0
+        return STATX_MTIME | STATX_CTIME | STATX_SIZE if self.is_regular and self.written_back else 0
 
     def hold(self) -> None:
         """Take a reference."""
@@ -325,13 +336,14 @@ class Inode:
         self.no_privileges = False  # somebody else may have given it some
         mine = self.attr
         mine.ino, mine.blocks, mine.nlink, mine.uid, mine.gid = attr.ino, attr.blocks, attr.nlink, attr.uid, attr.gid
-        mine.mode = stat.S_IFMT(mine.mode) | stat.S_IMODE(attr.mode)
+        mine.mode = mine.mode & S_IFMT | attr.mode & PERMISSIONS
         mine.blksize = attr.blksize
-        mine.atime, mine.atimensec = attr.atime, min(attr.atimensec, LAST_NANOSECOND)
+        attr = with_whole_seconds(attr)
+        mine.atime, mine.atimensec = attr.atime, attr.atimensec
         if not ours & STATX_MTIME:
-            mine.mtime, mine.mtimensec = attr.mtime, min(attr.mtimensec, LAST_NANOSECOND)
+            mine.mtime, mine.mtimensec = attr.mtime, attr.mtimensec
         if not ours & STATX_CTIME:
-            mine.ctime, mine.ctimensec = attr.ctime, min(attr.ctimensec, LAST_NANOSECOND)
+            mine.ctime, mine.ctimensec = attr.ctime, attr.ctimensec
 
     def _pages_are_stale(self, how: int) -> None:
         if self.pages is not None:

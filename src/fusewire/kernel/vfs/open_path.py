@@ -26,17 +26,19 @@ from typing import TYPE_CHECKING, Final
 from fusewire.errors import os_error
 from fusewire.kernel.operations.lookup import CREATE, EXCL, REVAL, lookup_held, remembered
 from fusewire.kernel.operations.names import fuse_mknod
-from fusewire.kernel.operations.opening import fuse_create, fuse_open, fuse_tmpfile, put_file
+from fusewire.kernel.operations.opening import fuse_create, fuse_open, fuse_tmpfile
+from fusewire.kernel.operations.permission import MAY_EXEC, MAY_READ, MAY_WRITE, permission
+from fusewire.kernel.operations.releasing import put_file
 from fusewire.kernel.operations.setattr import truncate
 from fusewire.kernel.vfs.changes import strip_sgid
+from fusewire.kernel.vfs.credentials import owner_or_capable
 from fusewire.kernel.vfs.dentry import Dentry
 from fusewire.kernel.vfs.open_file import O_LARGEFILE, OpenFile
-from fusewire.kernel.vfs.permission import MAY_EXEC, MAY_READ, MAY_WRITE, owner_or_capable, permission
 from fusewire.kernel.vfs.walk import Path, Walk, is_stale, parent_of, resolve, topmost
 from fusewire.wire import OpenFlags
 
 if TYPE_CHECKING:
-    from fusewire.kernel.syscalls.base import Caller
+    from fusewire.kernel.vfs.caller import Caller
     from fusewire.kernel.vfs.inode import Inode
 
 __all__ = ["Opening", "open_path"]

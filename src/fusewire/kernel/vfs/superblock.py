@@ -13,6 +13,7 @@ import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from fusewire.kernel.control import Control
 from fusewire.kernel.locks import Semaphore
 from fusewire.kernel.tasks import Task
 from fusewire.kernel.vfs.inode import Inode
@@ -21,7 +22,6 @@ from fusewire.wire import FUSE_ROOT_ID, InitFlags
 
 if TYPE_CHECKING:
     from fusewire.kernel.connection import Connection
-    from fusewire.kernel.control import Control
     from fusewire.kernel.vfs.dentry import Dentry
     from fusewire.kernel.vfs.system import System
     from fusewire.kernel.waitq import WaitQueue
@@ -80,15 +80,7 @@ class Superblock:
     @property
     def control(self) -> Control:
         """The files about its connection in fusectl: `control["abort"].write(b"1")`."""
-        from fusewire.kernel.control import Control
-
         return Control(self)
-
-    async def write_back(self, older_than: float = 30.0) -> None:
-        """Have the daemon told what has been dirty for so many seconds, as the flusher does; not waiting for it."""
-        from fusewire.kernel.operations.writeback import write_back
-
-        await write_back(self, older_than)
 
     def drop_caches(self) -> None:
         """Let every name and every inode go that nobody uses, as `echo 2 > /proc/sys/vm/drop_caches` does."""

@@ -22,12 +22,14 @@ import stat
 from typing import TYPE_CHECKING, Final
 
 from fusewire.errors import os_error
-from fusewire.kernel.tasks import current
+from fusewire.kernel.operations.acl import acl_grants
+from fusewire.kernel.operations.attributes import getattr_now
+from fusewire.kernel.vfs.credentials import allowed, credentials
 from fusewire.kernel.vfs.inode import STATX_GID, STATX_MODE, STATX_UID
 from fusewire.wire import AccessIn, InitFlags
 
 if TYPE_CHECKING:
-    from fusewire.kernel.syscalls.base import Credentials
+    from fusewire.kernel.vfs.credentials import Credentials
     from fusewire.kernel.vfs.dentry import Dentry
     from fusewire.kernel.vfs.inode import Inode
     from fusewire.kernel.vfs.superblock import Superblock
@@ -36,13 +38,11 @@ __all__ = [
     "MAY_EXEC",
     "MAY_READ",
     "MAY_WRITE",
-    "allowed",
     "check_sticky",
     "check_writable",
-    "credentials",
     "may_create",
     "may_delete",
-    "owner_or_capable",
+    "may_search_at_once",
     "permission",
 ]
 
@@ -53,27 +53,6 @@ MAY_READ: Final = 4
 NEEDED: Final = STATX_MODE | STATX_UID | STATX_GID
 WRITTEN_TO: Final = (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK)  # what lies on the mount itself
 ANY_EXEC: Final = stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH
-
-
-def credentials() -> Credentials:
-    """Return who calls; the kernel itself may do anything."""
-    process = current().process
-    return process.credentials if process is not None else _kernel()
-
-
-def _kernel() -> Credentials:
-    from fusewire.kernel.syscalls.base import Credentials
-
-    return Credentials()
-
-
-def allowed(superblock: Superblock) -> bool:
-    """Whether the caller may use the mount at all: all his ids are those of its owner, or allow_other."""
-    options = superblock.options
-    if options.allow_other:
-        return True
-    who = credentials()
-    return who.uid == who.euid == who.suid == options.user_id and who.gid == who.egid == who.sgid == options.group_id
 
 
 async def permission(inode: Inode, mask: int, *, access: bool = False) -> None:
@@ -107,6 +86,20 @@ async def permission(inode: Inode, mask: int, *, access: bool = False) -> None:
         await _executable(inode)
 
 
+def may_search_at_once(directory: Inode) -> bool:
+    """Whether the caller may look names up in `directory`, as far as is known without asking the daemon.
+
+    False leaves it to `permission` to find out, or to say why not.
+    """
+    superblock = directory.superblock
+    if not directory.is_dir or directory.bad or not (superblock.options.allow_other or allowed(superblock)):
+        return False
+    if not superblock.default_permissions:
+        return True
+    who = credentials()
+    return not directory.stale(NEEDED) and _granted(directory, MAY_EXEC, who) and not _has_acl(directory, who)
+
+
 async def _by_mode(inode: Inode, mask: int) -> None:
     refreshed = inode.stale(NEEDED)
     if refreshed:
@@ -137,8 +130,6 @@ async def _executable(inode: Inode) -> None:
 
 
 async def _refresh(inode: Inode) -> None:
-    from fusewire.kernel.operations.attributes import getattr_now  # which needs us, too
-
     await getattr_now(inode)
 
 
@@ -172,8 +163,6 @@ def _has_acl(inode: Inode, who: Credentials) -> bool:
 
 async def _granted_at_last(inode: Inode, mask: int, who: Credentials) -> bool:
     """Whether mode or ACL grant `mask`, or the caller's capabilities do (generic_permission)."""
-    from fusewire.kernel.operations.acl import acl_grants  # which needs us, too
-
     by_acl = await acl_grants(inode, mask, who) if _has_acl(inode, who) else None
     if _granted(inode, mask, who) if by_acl is None else by_acl:
         return True
@@ -231,9 +220,3 @@ def check_writable(superblock: Superblock) -> None:
     """
     if superblock.options.read_only:
         raise os_error(errno.EROFS)
-
-
-def owner_or_capable(inode: Inode) -> bool:
-    """Whether the caller owns the file, or may do as if he did."""
-    who = credentials()
-    return who.fsuid == inode.attr.uid or who.privileged

@@ -1,0 +1,114 @@
+"""What callers do beyond `differential.calls`: system calls whose sizes decide what the daemon is asked."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import os
+from typing import Any, Final
+
+from differential.calls import CALLS, Actor, Result
+from differential.native import AT_FDCWD, LOCK, Native, checked, libc
+
+__all__ = ["MORE", "NativeAt", "perform"]
+
+STATX_SIZE: Final = 256
+STATX_ALL: Final = 0xFFF
+
+
+def perform(actor: Actor, call: str, arguments: tuple[Any, ...]) -> Result:
+    """Carry out one step; the same words as `differential.calls.perform`."""
+    try:
+        return "ok", (MORE.get(call) or CALLS[call])(actor, *arguments)
+    except OSError as error:
+        return "error", errno.errorcode.get(error.errno or 0, str(error.errno))
+    except Exception as error:
+        return "broken", f"{type(error).__name__}: {error}"
+
+
+def getxattr_into(actor: Actor, path: str, name: str, size: int) -> object:
+    return actor.os.getxattr_into(path, name, size)
+
+
+def listxattr_into(actor: Actor, path: str, size: int) -> object:
+    return actor.os.listxattr_into(path, size)
+
+
+def statx(actor: Actor, path: str) -> object:
+    return actor.os.statx_all(path)
+
+
+def setlkw(actor: Actor, slot: int, kind: int, start: int, length: int) -> None:
+    actor.os.setlkw(actor.fd(slot), kind, start, length)
+
+
+def statfs(actor: Actor, path: str) -> object:
+    found = actor.os.statvfs(path)
+    return (found.f_bsize, found.f_frsize, found.f_blocks, found.f_bfree, found.f_bavail, found.f_files, found.f_namemax)
+
+
+def fsync_directory(actor: Actor, slot: int) -> None:
+    actor.os.fsync(actor.fd(slot))
+
+
+MORE: Final = {
+    function.__name__: function for function in (getxattr_into, listxattr_into, statx, setlkw, statfs, fsync_directory)
+}
+
+
+class NativeAt(Native):
+    """The system calls of this machine, on paths below a mountpoint."""
+
+    def __init__(self, mountpoint: str) -> None:
+        super().__init__()
+        self.mountpoint = mountpoint
+
+    def __getattr__(self, name: str) -> Any:
+        function = getattr(os, name)
+        if name not in PATHS:
+            return function
+        return lambda *arguments, **more: function(*map(self.below, arguments), **more)
+
+    def below(self, argument: Any) -> Any:
+        return self.mountpoint + argument if isinstance(argument, str) and argument.startswith("/") else argument
+
+    def renameat2(self, old: str, new: str, flags: int) -> None:
+        super().renameat2(self.below(old), self.below(new), flags)
+
+    def getxattr_into(self, path: str, name: str, size: int) -> bytes | int:
+        """getxattr(2) with a buffer of `size`; the length for size 0."""
+        buffer = ctypes.create_string_buffer(max(1, size))
+        arguments = os.fsencode(self.below(path)), name.encode(), buffer, ctypes.c_size_t(size)
+        length = checked(libc.getxattr(*arguments))
+        return buffer.raw[:length] if size else length
+
+    def listxattr_into(self, path: str, size: int) -> list[str] | int:
+        buffer = ctypes.create_string_buffer(max(1, size))
+        length = checked(libc.listxattr(os.fsencode(self.below(path)), buffer, ctypes.c_size_t(size)))
+        return [name.decode() for name in buffer.raw[:length].split(b"\0") if name] if size else length
+
+    def statx_all(self, path: str) -> tuple[int, ...]:
+        """statx(2): mask, blksize, nlink, uid, gid, mode, ino, size, blocks, seconds of birth and change, rdev."""
+        buffer = ctypes.create_string_buffer(STATX_SIZE)
+        checked(libc.statx(AT_FDCWD, os.fsencode(self.below(path)), 0, STATX_ALL, buffer))
+        return statx_fields(buffer.raw)
+
+    def setlkw(self, fd: int, kind: int, start: int, length: int) -> None:
+        fcntl.fcntl(fd, fcntl.F_SETLKW, LOCK.pack(kind, os.SEEK_SET, start, length, 0))
+
+
+PATHS: Final = frozenset(
+    "mkdir mknod unlink rmdir rename link symlink readlink chdir stat lstat chmod chown lchown utime truncate access "
+    "statvfs setxattr getxattr listxattr removexattr open listdir".split()
+)
+
+
+def statx_fields(raw: bytes) -> tuple[int, ...]:
+    def number(offset: int, size: int) -> int:
+        return int.from_bytes(raw[offset : offset + size], "little")
+
+    four = {"mask": 0, "blksize": 4, "nlink": 16, "uid": 20, "gid": 24}
+    eight = {"ino": 32, "size": 40, "blocks": 48, "btime": 80, "mtime": 112}
+    mask = number(0, 4) & STATX_ALL
+    return (mask, *(number(at, 4) for at in list(four.values())[1:]), number(28, 2), *(number(at, 8) for at in eight.values()))

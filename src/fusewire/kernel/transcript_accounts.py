@@ -1,0 +1,119 @@
+"""What a daemon has granted and not got back, as one who listens to the conversation counts it.
+
+Lookups are granted by each reply that names a nodeid, and given back by FORGET. A handle is granted
+by OPEN and the like, and given back by RELEASE; in between it stands in requests. Two opens may have
+been given the same handle, of which one cannot tell later which was released.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from stat import S_IFMT
+from typing import Any, Final, TypeAlias
+
+from fusewire.kernel.rules import require
+from fusewire.kernel.vfs.inode import plausible
+from fusewire.wire import FUSE_ROOT_ID, EntryOut, GetattrFlags, Message, SetattrValid
+
+__all__ = ["Handle", "Handles", "Lookups"]
+
+Handle: TypeAlias = tuple[int, int]  # nodeid, fh
+RELEASING: Final = ("RELEASE", "RELEASEDIR")
+OTHERS: Final = ("newdir", "oldnodeid", "nodeid_out")  # fields that are nodeids
+
+
+@dataclass(slots=True)
+class Lookups:
+    """How often each nodeid was granted and not forgotten."""
+
+    granted: dict[int, int] = field(default_factory=dict)
+    spoilt: set[int] = field(default_factory=set)  # granted by a reply that the kernel refuses, and does not give back
+
+    def grant(self, entry: EntryOut, kind: int | None) -> None:
+        """Count a reply; `kind` is the type of file that was to be made, None if any will do."""
+        nodeid = entry.nodeid
+        if not nodeid:
+            return
+        self.granted[nodeid] = self.granted.get(nodeid, 0) + 1
+        if nodeid == FUSE_ROOT_ID or not plausible(entry.attr) or kind not in (None, S_IFMT(entry.attr.mode)):
+            self.spoilt.add(nodeid)
+
+    def used(self, message: Message) -> None:
+        """Find whatever `message` is about granted."""
+        for nodeid in (message.header.nodeid, *nodeids(message.body)):
+            known = nodeid == FUSE_ROOT_ID or self.granted.get(nodeid, 0) > 0
+            require(38, known, f"{message.operation.name} of {nodeid}, which was not granted, or was forgotten")
+
+    def forgotten(self, nodeid: int, nlookup: int) -> None:
+        require(47, nodeid != FUSE_ROOT_ID, "the root is never forgotten")
+        left = self.granted.get(nodeid, 0) - nlookup
+        require(43, left >= 0, f"{nodeid} is forgotten {-left} times too often")
+        self.granted[nodeid] = left
+
+
+def nodeids(body: Any) -> Iterator[int]:
+    """Yield the nodeids that a body names."""
+    for name in OTHERS:
+        nodeid = getattr(body, name, None)
+        if nodeid is not None:
+            yield nodeid
+
+
+@dataclass(slots=True)
+class Handles:
+    """How often each handle is open."""
+
+    opened: Counter[Handle] = field(default_factory=Counter)
+    closed: set[Handle] = field(default_factory=set)  # that were open once
+    without: bool = False  # the daemon has no OPEN or OPENDIR: the handle is 0 then, and is not opened
+
+    def open(self, nodeid: int, fh: int) -> None:
+        self.opened[nodeid, fh] += 1
+
+    def refused(self, name: str, error: int) -> None:
+        if name in ("OPEN", "OPENDIR") and error == errno.ENOSYS:
+            self.without = True
+
+    def of(self, nodeid: int) -> list[int]:
+        """Return the handles that are open of a nodeid."""
+        return [fh for (of, fh), count in self.opened.items() if of == nodeid and count]
+
+    def used(self, message: Message, unanswered: Iterable[Message]) -> None:
+        """Find what `message` names open; of a RELEASE, that nobody uses it any more."""
+        name = message.operation.name
+        for handle in handles(message):
+            if name in RELEASING:
+                require(51, self.opened[handle] > 0, f"{name} of {handle[1]}, which is not open")
+                self._release(handle, unanswered)
+            elif not (self.without and handle[1] == 0):
+                rule = 39 if handle not in self.closed else 52 if name == "FLUSH" else 53
+                require(rule, self.opened[handle] > 0, f"{name} by {handle[1]}, which is not open")
+
+    def _release(self, handle: Handle, unanswered: Iterable[Message]) -> None:
+        self.opened[handle] -= 1
+        if not self.opened[handle]:
+            self.closed.add(handle)
+            using = [one.operation.name for one in unanswered if handle in handles(one)]
+            require(54, not using, f"{handle[1]} is released before {', '.join(using)} is answered")
+
+
+def handles(message: Message) -> Iterator[Handle]:
+    """Yield the handles that `message` names."""
+    body, nodeid = message.body, message.header.nodeid
+    match message.operation.name:
+        case "SETATTR":
+            if body.valid & SetattrValid.FATTR_FH:
+                yield nodeid, body.fh
+        case "GETATTR" | "STATX":
+            if body.getattr_flags & GetattrFlags.FUSE_GETATTR_FH:
+                yield nodeid, body.fh
+        case "COPY_FILE_RANGE" | "COPY_FILE_RANGE_64":
+            yield nodeid, body.fh_in
+            yield body.nodeid_out, body.fh_out
+        case _:
+            fh = getattr(body, "fh", None)
+            if fh is not None:
+                yield nodeid, fh
