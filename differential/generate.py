@@ -8,8 +8,11 @@ a result as another. Most steps then do something likely to work, some do not.
 Every other program is made of some of the calls only, and many of few names, for then they meet more
 often.
 
-What it leaves out: whatever may block (there is no other process then to end the wait), and what
-Linux's answer to depends on the machine.
+In some programs processes wait for each other (`Waiting`): a request is held back, and what others do
+meanwhile shows which locks its caller has; then a signal may come, or SIGKILL, and at last it is let go.
+Locks are waited for in these alone, and poll(2).
+
+What it leaves out is what Linux's answer to depends on the machine.
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ from differential.subjects import SUBJECTS
 __all__ = ["STEPS", "generate"]
 
 STEPS: Final = 50
+WAITING: Final = 0.25  # of the programs
 NAMES: Final = ("a", "b", "c", "d", "e", "f")
 SLOTS: Final = 5
 MAPS: Final = 2
@@ -109,6 +113,9 @@ class Generator:
         self.links: dict[str, None] = {}
         self.fifos: dict[str, None] = {}
         self.roles = self.random.choices(((0,), (0, 1), (0, 1, 2), (1, 2)), (5, 3, 2, 1))[0]
+        self.waiting = self.chance(WAITING)  # processes may wait for each other
+        if self.waiting and len(self.roles) == 1:
+            self.roles = (0, 1)
         self.cwd = dict.fromkeys(range(len(ROLES)), "")
         self.open: dict[int, set[int]] = {role: set() for role in range(len(ROLES))}
         self.open_directories: dict[int, set[int]] = {role: set() for role in range(len(ROLES))}
@@ -487,8 +494,15 @@ def lock(it: Generator) -> tuple[Argument, ...]:
     return it.file(), kind, it.random.choice((0, 10, 100)), it.random.choice((0, 10, 100))
 
 
+def lock_wait(it: Generator) -> tuple[Argument, ...]:
+    if not it.waiting:
+        raise NothingThere
+    return lock(it)
+
+
 def flock(it: Generator) -> tuple[Argument, ...]:
-    return it.file(), it.random.choice((fcntl.LOCK_SH, fcntl.LOCK_EX, fcntl.LOCK_EX, fcntl.LOCK_UN)) | fcntl.LOCK_NB
+    operation = it.random.choice((fcntl.LOCK_SH, fcntl.LOCK_EX, fcntl.LOCK_EX, fcntl.LOCK_UN))
+    return it.file(), operation | (0 if it.waiting and it.chance(0.6) else fcntl.LOCK_NB)
 
 
 def ioctl(it: Generator) -> tuple[Argument, ...]:
@@ -496,7 +510,7 @@ def ioctl(it: Generator) -> tuple[Argument, ...]:
 
 
 def poll(it: Generator) -> tuple[Argument, ...]:
-    return it.file(), select.POLLIN | select.POLLOUT, 0
+    return it.file(), select.POLLIN | select.POLLOUT, int(it.waiting and it.chance(0.5))
 
 
 MAKERS: Final[dict[str, tuple[int, Maker]]] = {  # call: how often, and its arguments
@@ -551,6 +565,7 @@ MAKERS: Final[dict[str, tuple[int, Maker]]] = {  # call: how often, and its argu
     "msync": (4, map_only),
     "munmap": (5, map_only),
     "setlk": (6, lock),
+    "setlkw": (6, lock_wait),
     "getlk": (3, lock),
     "flock": (5, flock),
     "ioctl": (3, ioctl),
@@ -575,14 +590,105 @@ def generate(
     weights = [often for often, _ in makers.values()]
     steps = [Step(0, "chmod", ("/", 0o777))] if it.chance(0.8) else []
     steps += [Step(role, "umask", (0,)) for role in it.roles if it.chance(0.5)]
+    waiting = Waiting(it) if it.waiting else None
     while len(steps) < length:
+        if waiting is not None:
+            steps += waiting.control()
         it.role = random.choice(it.roles)
-        name = random.choices(list(makers), weights)[0]
+        name = random.choices(list(makers), weights)[0] if waiting is None else waiting.call(makers, weights)
         try:
             steps.append(Step(it.role, name, makers[name][1](it)))
         except NothingThere:
             continue
-    return Program(chosen.name, (*steps, *ending(steps)), seed)
+    last = [] if waiting is None else waiting.last()
+    return Program(chosen.name, (*steps, *last, *ending(steps)), seed)
+
+
+CAUSES: Final = {  # requests that are held back, and the calls that may have them sent
+    "LOOKUP": ("stat", "lstat", "open", "mkdir"),
+    "GETATTR": ("fstat", "stat", "read"),
+    "SETATTR": ("chmod", "truncate", "ftruncate", "utime"),
+    "READLINK": ("readlink",),
+    "SYMLINK": ("symlink",),
+    "MKNOD": ("mknod",),
+    "MKDIR": ("mkdir",),
+    "UNLINK": ("unlink",),
+    "RMDIR": ("rmdir",),
+    "RENAME": ("rename",),
+    "RENAME2": ("renameat2",),
+    "LINK": ("link",),
+    "OPEN": ("open",),
+    "CREATE": ("open",),
+    "READ": ("read", "pread"),
+    "WRITE": ("write", "pwrite", "fsync"),
+    "STATFS": ("statvfs",),
+    "RELEASE": ("close",),
+    "FSYNC": ("fsync",),
+    "SETXATTR": ("setxattr",),
+    "GETXATTR": ("getxattr",),
+    "FLUSH": ("close",),
+    "READDIR": ("getdents",),
+    "READDIRPLUS": ("getdents",),
+    "FALLOCATE": ("fallocate",),
+    "LSEEK": ("lseek",),
+}
+
+
+class Waiting:
+    """When a program holds requests back, lets them go, and sends signals."""
+
+    def __init__(self, it: Generator) -> None:
+        self.it = it
+        self.holder: int | None = None  # whose request should be held back
+        self.next: tuple[str, ...] = ()  # calls of which the next is to be one
+
+    def control(self) -> list[Step]:
+        """Return the steps that come before the next system call."""
+        it = self.it
+        if self.next:
+            return []
+        if self.holder is None:
+            return self.begin() if it.chance(0.2) else []
+        role = self.holder if it.chance(0.8) else it.random.choice(it.roles)
+        steps = []
+        if it.chance(0.12):
+            steps.append(Step(role, "interrupt"))
+        if it.chance(0.04) and len(it.roles) > 1:
+            steps.append(self.end_of(role))
+        if it.chance(0.3):
+            steps.append(Step(0, "let_go"))
+            self.holder = None
+        if it.chance(0.1):
+            steps.append(Step(0, "notify"))
+        return steps
+
+    def begin(self) -> list[Step]:
+        """Hold the next request of some sort back, and have it sent."""
+        name = self.it.random.choice(list(CAUSES))
+        self.next = CAUSES[name]
+        return [Step(0, "hold", (name, int(self.it.chance(0.5))))]
+
+    def end_of(self, role: int) -> Step:
+        """Have a process end, one way or the other."""
+        self.it.roles = tuple(other for other in self.it.roles if other != role)
+        return Step(role, "kill" if self.it.chance(0.6) else "exit")
+
+    def call(self, makers: dict[str, tuple[int, Maker]], weights: list[int]) -> str:
+        """Choose the next call: after a `hold` one that meets it, then mostly of others than whom it met."""
+        it = self.it
+        causes = [name for name in self.next if name in makers]
+        self.next = ()
+        if causes:
+            self.holder = it.role
+            return it.random.choice(causes)
+        others = [role for role in it.roles if role != self.holder]
+        if self.holder is not None and others and it.chance(0.9):
+            it.role = it.random.choice(others)
+        return it.random.choices(list(makers), weights)[0]
+
+    def last(self) -> list[Step]:
+        """Return steps after which nobody waits any more, or hardly anybody."""
+        return [Step(0, "let_go"), Step(0, "let_go"), *(Step(role, "interrupt") for role in self.it.roles)]
 
 
 def some_calls(random: Random) -> set[str]:

@@ -2,7 +2,7 @@
 
 Most are those of `os`. What Python lacks, or wraps in more than one system call, goes through
 libc: mmap(2) above all, for Python's `mmap` asks for the file's size first, and duplicates the
-descriptor. A program that touches a page which cannot be had dies of SIGBUS, so memory is touched
+descriptor; and those that Python begins anew where a signal has ended them with EINTR (PEP 475). A program that touches a page which cannot be had dies of SIGBUS, so memory is touched
 by the kernel on its behalf, by writing it into a pipe and reading it out of one: it faults the same
 way, and then says EFAULT.
 """
@@ -22,11 +22,14 @@ __all__ = ["Mapping", "Native"]
 
 libc = ctypes.CDLL(None, use_errno=True)
 libc.mmap.restype = ctypes.c_void_p
+for _function in ("read", "write", "pread64", "pwrite64", "copy_file_range"):
+    getattr(libc, _function).restype = ctypes.c_ssize_t
 AT_FDCWD: Final = -100
 FAILED: Final = ctypes.c_void_p(-1).value
 SYS_GETDENTS64: Final = {"x86_64": 217, "aarch64": 61}.get(os.uname().machine, 217)
 DIRENT: Final = struct.Struct("=QqHB")
 LOCK: Final = struct.Struct("hhqqi4x")  # struct flock
+POLLFD: Final = struct.Struct("ihh")  # struct pollfd
 MS_SYNC: Final = 4
 PAGE: Final = 4096
 
@@ -63,6 +66,57 @@ class Native:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(os, name)
+
+    # --- what Python would begin anew
+
+    def open(self, path: str, flags: int, mode: int) -> int:
+        return checked(libc.open(os.fsencode(path), flags, mode))
+
+    def read(self, fd: int, size: int) -> bytes:
+        buffer = ctypes.create_string_buffer(size)
+        return buffer.raw[: checked(libc.read(fd, buffer, ctypes.c_size_t(size)))]
+
+    def write(self, fd: int, data: bytes) -> int:
+        return checked(libc.write(fd, data, ctypes.c_size_t(len(data))))
+
+    def pread(self, fd: int, size: int, offset: int) -> bytes:
+        buffer = ctypes.create_string_buffer(size)
+        return buffer.raw[: checked(libc.pread64(fd, buffer, ctypes.c_size_t(size), ctypes.c_long(offset)))]
+
+    def pwrite(self, fd: int, data: bytes, offset: int) -> int:
+        return checked(libc.pwrite64(fd, data, ctypes.c_size_t(len(data)), ctypes.c_long(offset)))
+
+    def fsync(self, fd: int) -> None:
+        checked(libc.fsync(fd))
+
+    def fdatasync(self, fd: int) -> None:
+        checked(libc.fdatasync(fd))
+
+    def ftruncate(self, fd: int, size: int) -> None:
+        checked(libc.ftruncate64(fd, ctypes.c_long(size)))
+
+    def copy_file_range(
+        self, source: int, target: int, count: int, offset_in: int | None, offset_out: int | None
+    ) -> int:
+        places = [None if it is None else ctypes.byref(ctypes.c_long(it)) for it in (offset_in, offset_out)]
+        return checked(libc.copy_file_range(source, places[0], target, places[1], ctypes.c_size_t(count), 0))
+
+    def fstat(self, fd: int) -> os.stat_result:
+        return os.stat(fd)  # which is fstat(2), once
+
+    def fstatvfs(self, fd: int) -> os.statvfs_result:
+        return os.statvfs(fd)
+
+    def fchmod(self, fd: int, mode: int) -> None:
+        os.chmod(fd, mode)
+
+    def fchown(self, fd: int, uid: int, gid: int) -> None:
+        os.chown(fd, uid, gid)
+
+    def fchdir(self, fd: int) -> None:
+        os.chdir(fd)
+
+    # --- what Python lacks
 
     def renameat2(self, old: str, new: str, flags: int) -> None:
         paths = AT_FDCWD, os.fsencode(old), AT_FDCWD, os.fsencode(new)
@@ -116,18 +170,22 @@ class Native:
     # --- locks, ioctl, poll
 
     def setlk(self, fd: int, kind: int, start: int, length: int) -> None:
-        fcntl.fcntl(fd, fcntl.F_SETLK, LOCK.pack(kind, os.SEEK_SET, start, length, 0))
+        self._lock(fd, fcntl.F_SETLK, kind, start, length)
 
     def setlkw(self, fd: int, kind: int, start: int, length: int) -> None:
-        fcntl.fcntl(fd, fcntl.F_SETLKW, LOCK.pack(kind, os.SEEK_SET, start, length, 0))
+        self._lock(fd, fcntl.F_SETLKW, kind, start, length)
+
+    def _lock(self, fd: int, command: int, kind: int, start: int, length: int) -> bytes:
+        lock = ctypes.create_string_buffer(LOCK.pack(kind, os.SEEK_SET, start, length, 0), LOCK.size)
+        checked(libc.fcntl(fd, command, lock))
+        return lock.raw
 
     def getlk(self, fd: int, kind: int, start: int, length: int) -> tuple[int, int, int]:
-        answer = fcntl.fcntl(fd, fcntl.F_GETLK, LOCK.pack(kind, os.SEEK_SET, start, length, 0))
-        found, _whence, begin, size, _pid = LOCK.unpack(answer)
+        found, _whence, begin, size, _pid = LOCK.unpack(self._lock(fd, fcntl.F_GETLK, kind, start, length))
         return (found, 0, 0) if found == fcntl.F_UNLCK else (found, begin, size)
 
     def flock(self, fd: int, operation: int) -> None:
-        fcntl.flock(fd, operation)
+        checked(libc.flock(fd, operation))
 
     def ioctl(self, fd: int, request: int, data: bytes) -> tuple[int, bytes]:
         buffer = bytearray(data)
@@ -135,9 +193,9 @@ class Native:
 
     def poll(self, fd: int, events: int, wait: int) -> int:
         """Return which of `events` are so; with `wait` not before one is."""
-        poller = select.poll()
-        poller.register(fd, events)
-        found = poller.poll(None if wait else 0)
-        if found and found[0][1] & select.POLLNVAL:
+        asked = ctypes.create_string_buffer(POLLFD.pack(fd, events, 0), POLLFD.size)
+        checked(libc.poll(asked, ctypes.c_ulong(1), -1 if wait else 0))
+        revents: int = POLLFD.unpack(asked.raw)[2]
+        if revents & select.POLLNVAL:
             raise OSError(errno.EBADF, "poll")
-        return found[0][1] if found else 0
+        return revents

@@ -81,6 +81,7 @@ class Player(abc.ABC):
     def pids(self) -> dict[int, int]:
         """Return the role of each pid, of those that have ended, too."""
 
+    @abc.abstractmethod
     def tick(self) -> None:
         """Let the clock go on, before a step on a filesystem for which the kernel keeps times."""
 
@@ -92,7 +93,8 @@ class Player(abc.ABC):
         session.messages.clear()
         begin(session.filesystem)
         try:
-            for self.at, step in enumerate(self.program.steps):
+            for number, step in enumerate(self.program.steps):
+                self.at = number
                 if self.subject.ticks:
                     self.tick()
                 self.step(step)

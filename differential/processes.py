@@ -4,25 +4,19 @@ They live in the mount as their root directory, so that a path means what it mea
 kernel, `/` and `..` included. They are forked for each program, after the mount is made; the device's
 descriptor is closed in them (fusewire.mounting).
 
-A signal is to end the system call that it meets, and nothing else. Python would begin a call anew
-that ended with EINTR, unless the handler raises; and it may run a handler a little later, when the
-call has returned something, which must not be lost. So the handler raises only between the beginning
-and the end of a call of C, which Python's own hook for profilers tells.
+A signal has a handler that does nothing: it ends the system call that it meets, or does not.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import gc
 import marshal
 import os
 import select
 import signal
 import socket
-import sys
 from collections.abc import Sequence
-from types import FrameType
 from typing import Any, Final, NoReturn
 
 from differential.calls import Actor, Result, perform
@@ -98,8 +92,7 @@ def live(role: Role, steps: Sequence[Step], told: socket.socket, parents: socket
     try:
         parents.close()
         gc.disable()
-        if any(step.call == "interrupt" for step in steps):
-            Interruptible().begin()
+        signal.signal(SIGNAL, lambda *_: None)
         actor = Actor(Awaited(Native()))
         settle(role, root)
         told.send(marshal.dumps(("ok", None)))
@@ -136,25 +129,3 @@ class Awaited:
 
         setattr(self, name, call)
         return call
-
-
-class Interruptible:
-    """Has SIGNAL end a system call."""
-
-    def __init__(self) -> None:
-        self.inside = False  # a call of C
-
-    def begin(self) -> None:
-        signal.signal(SIGNAL, self.handle)
-        sys.setprofile(self.watch)
-
-    def watch(self, frame: FrameType, event: str, argument: object) -> None:
-        if event == "c_call":
-            self.inside = True
-        elif event != "call":
-            self.inside = False
-
-    def handle(self, number: int, frame: FrameType | None) -> None:
-        if self.inside and frame is not None and frame.f_code is not Interruptible.watch.__code__:
-            self.inside = False
-            raise InterruptedError(errno.EINTR, os.strerror(errno.EINTR))

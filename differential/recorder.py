@@ -54,8 +54,9 @@ class RecordedSession(Session):
     held: list[Held] = field(default_factory=list)  # the first one for longest
 
     def receive(self, buffer: Buffer) -> Buffers | Call | None:
-        self.messages.append(bytes(buffer))
-        outcome = Session.receive(self, buffer)
+        message = bytes(buffer)  # one of its own, for it may be held back
+        self.messages.append(message)
+        outcome = Session.receive(self, message)
         if isinstance(outcome, tuple):
             self.note(outcome)
         elif outcome is not None:

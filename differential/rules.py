@@ -225,7 +225,25 @@ def same_file(one: Request, other: Request) -> bool:
     return (one.nodeid, one.role, one.error, one.get("fh")) == (other.nodeid, other.role, other.error, other.get("fh"))
 
 
+def by_process(transcript: Transcript, subject: Subject) -> Transcript:
+    """Where several calls were under way at once, put each process's requests together."""
+    together = {
+        step
+        for number, result in enumerate(transcript.results)
+        for step in range(number, len(transcript.results) if result[0] == "asleep" else transcript.end(number) + 1)
+        if step > number or step != transcript.end(number)
+    }
+    return replace(
+        transcript,
+        requests=tuple(
+            tuple(sorted(step, key=lambda it: it.role)) if number in together else step
+            for number, step in enumerate(transcript.requests)
+        ),
+    )
+
+
 FLOATING: Final = (
+    Rule("processes", "of several that may go on at once, the scheduler says who does first", by_process),
     Rule("reads", "readahead cuts a range into as many READs as it thinks fit", reads_as_ranges),
     Rule(
         "releases float",

@@ -9,19 +9,22 @@ chance: two kernels that ask the same get the same errors.
 from __future__ import annotations
 
 import errno
+import fcntl
 import math
 import os
+import select
 import stat as modes
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
+from differential.recorder import Wait
 from fusewire.daemon.filesystem import Filesystem
 from fusewire.daemon.node_filesystem import NodeFilesystem
 from fusewire.daemon.nodes import Directory, File, Node, Special, Symlink
 from fusewire.daemon.request import Request
 from fusewire.daemon.timeouts import Timeouts
-from fusewire.daemon.values import Entry, OpenFile
+from fusewire.daemon.values import Entry, Lock, OpenFile
 from fusewire.errors import os_error
 from fusewire.filesystems import LocalDirectory, Memory
 from fusewire.wire import InitFlags
@@ -214,6 +217,79 @@ class Missing(Memory):
         return super().lookup(request, parent, name)
 
 
+# --- one that others may have to wait for
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A lock that is held, or wanted."""
+
+    nodeid: int
+    flock: bool
+    owner: int
+    lock: Lock
+
+    def stands_against(self, other: Claim) -> bool:
+        return (
+            (self.nodeid, self.flock) == (other.nodeid, other.flock)
+            and self.owner != other.owner
+            and self.lock.start <= other.lock.end
+            and other.lock.start <= self.lock.end
+            and fcntl.F_WRLCK in (self.lock.type, other.lock.type)
+        )
+
+
+class Locking(Memory):
+    """It keeps locks itself, and files are ready when it likes. Whoever must wait gets no answer until then."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.claims: list[Claim] = []
+        self.polls = 0
+
+    def getlk(self, request: Request, nodeid: int, fh: int, owner: int, lock: Lock) -> Lock:
+        claim = Claim(nodeid, False, owner, lock)
+        held = next((held for held in self.claims if held.stands_against(claim)), None)
+        return replace(lock, type=fcntl.F_UNLCK) if held is None else held.lock
+
+    def setlk(self, request: Request, nodeid: int, fh: int, owner: int, lock: Lock, flags: int) -> None:
+        claim = Claim(nodeid, bool(flags & 1), owner, lock)
+        if lock.type != fcntl.F_UNLCK and any(held.stands_against(claim) for held in self.claims):
+            raise os_error(errno.EAGAIN)
+        self._give_up(claim)
+        if lock.type != fcntl.F_UNLCK:
+            self.claims.append(claim)
+
+    def setlkw(self, request: Request, nodeid: int, fh: int, owner: int, lock: Lock, flags: int) -> None:
+        try:
+            self.setlk(request, nodeid, fh, owner, lock, flags)
+        except BlockingIOError:
+            raise Wait from None
+
+    def flush(self, request: Request, nodeid: int, fh: int) -> None:
+        self._give_up(Claim(nodeid, False, request.body.lock_owner, EVERYTHING))
+
+    def release(self, request: Request, nodeid: int, fh: int) -> None:
+        self._give_up(Claim(nodeid, True, request.body.lock_owner, EVERYTHING))
+        super().release(request, nodeid, fh)
+
+    def _give_up(self, claim: Claim) -> None:
+        """Take the bytes of `claim` away from what its owner holds."""
+        ours = [it for it in self.claims if (it.nodeid, it.flock, it.owner) == (claim.nodeid, claim.flock, claim.owner)]
+        for held in ours:
+            self.claims.remove(held)
+            for start, end in ((held.lock.start, claim.lock.start - 1), (claim.lock.end + 1, held.lock.end)):
+                if max(start, held.lock.start) <= min(end, held.lock.end):
+                    self.claims.append(replace(held, lock=replace(held.lock, start=start, end=end)))
+
+    def poll(self, request: Request, nodeid: int, fh: int, events: int) -> int:
+        self.polls += 1
+        return select.POLLOUT if self.polls % 3 == 0 else 0
+
+
+EVERYTHING: Final = Lock(0, (1 << 63) - 1, fcntl.F_UNLCK, 0)
+
+
 # --- a filesystem of nodes
 
 
@@ -326,6 +402,7 @@ SUBJECTS: Final = {
         Subject("faulty", lambda _: Faulty(), FOREVER),
         Subject("faulty, asked each time", lambda _: Faulty(), NEVER),
         Subject("missing", lambda _: Missing(), NEVER),
+        Subject("locking", lambda _: Locking(), FOREVER, weight=2),
         Subject("one user's", lambda _: Memory(), FOREVER, allow_other=False),
     )
 }

@@ -58,7 +58,7 @@ SECTIONS: Final[dict[str, list[Row]]] = {
     "The diagram: a reader waits": [
         *steps("embedded.task_daemon:read_message", RUNS_AS_DRAWN, EXPLAIN, ">sys_read()", "<sys_read()"),
         *steps("kernel.device:Device.read", RUNS_AS_DRAWN, EXPLAIN, ">fuse_dev_read()", "<fuse_dev_read()"),
-        *steps("kernel.device:Device._request_wait", RUNS_AS_DRAWN, EXPLAIN, ">request_wait()", "<request_wait()"),
+        *steps("kernel.device_reading:_request_wait", RUNS_AS_DRAWN, EXPLAIN, ">request_wait()", "<request_wait()"),
         Row(
             "[sleep on fc->waitq]",
             "kernel.waitq:WaitQueue.sleep",

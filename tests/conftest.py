@@ -27,7 +27,7 @@ from leftovers import Things
 from namespaces import enter_private_mounts, enter_private_user
 from own_run import OwnRun
 from watchdog import DEFAULT_LIMIT, Watchdog
-from watched_mounts import watched_mounts
+from watched_mounts import WatchedMount, watched_mounts
 
 REQUIRE_KERNEL = "FUSEWIRE_REQUIRE_KERNEL"
 
@@ -162,10 +162,10 @@ def leaves_nothing(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def keeps_the_invariants() -> Iterator[None]:
+def watched() -> Iterator[list[WatchedMount]]:
     """Look at every embedded kernel as it goes: what must always be true of it, and of what passes its device."""
-    with watched_mounts():
-        yield
+    with watched_mounts() as mounts:
+        yield mounts
 
 
 def what_to_look_at(item: pytest.Item) -> Callable[[], Things]:

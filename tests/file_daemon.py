@@ -12,8 +12,8 @@ import os
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+from fusewire.embedded.daemon_device import TappedDevice
 from fusewire.errors import os_error
-from fusewire.kernel.device import Device
 from fusewire.kernel.mounting import mount
 from fusewire.kernel.profile import LINUX, Profile
 from fusewire.kernel.runners.fixed_order import FixedOrder
@@ -81,7 +81,7 @@ class FileDaemon:
         self.clock = self.runner.clock
         self.system = System(self.clock)
         self.system.runner = self.runner
-        self.device = Device()
+        self.device = TappedDevice()
         self.superblock = mount(self.system, self.device, Options(default_permissions=True, allow_other=True), profile)
         self.connection = self.superblock.connection
         self.process = self.new_process()

@@ -6,6 +6,7 @@ import stat
 from collections.abc import Coroutine, Sequence
 from typing import Any, TypeAlias
 
+from fusewire.embedded.daemon_device import TappedDevice
 from fusewire.kernel import Options, Process, StandingClock, System
 from fusewire.kernel.device import Device
 from fusewire.kernel.mounting import mount
@@ -132,7 +133,7 @@ def daemon_at(
     minor: int = 45,
 ) -> HandDaemon:
     """Mount on the dentry `on`."""
-    device = Device()
+    device = TappedDevice()
     superblock = mount(system, device, options or Options(allow_other=True), profile, minor, on)
     return HandDaemon(system, device, superblock, flags)
 

@@ -13,8 +13,8 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from fusewire.embedded.daemon_device import TappedDevice
 from fusewire.errors import os_error
-from fusewire.kernel.device import Device
 from fusewire.kernel.mounting import mount
 from fusewire.kernel.runners.fixed_order import FixedOrder
 from fusewire.kernel.syscalls.process import Process
@@ -221,7 +221,7 @@ class Rig:
         self.system = System()
         self.runner = FixedOrder(self.system.clock)  # type: ignore[arg-type]
         self.system.runner = self.runner
-        self.device = Device()
+        self.device = TappedDevice()
         self.superblock = mount(self.system, self.device, options or Options(allow_other=True))
         self.connection = self.superblock.connection
         self.serving = Task("daemon", self._serve())

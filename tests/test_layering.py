@@ -2,6 +2,9 @@
 
 Imports are read from the source, those inside functions too, and never run. A *part* is a module or package directly
 under src/fusewire; that a part imports another is an arrow, and the arrows may not form a circle.
+
+Within kernel/ there are *rooms*, whose rules are told in kernel/__init__.py. There it counts what is imported
+when the code runs: what is imported for annotations alone is free.
 """
 
 from __future__ import annotations
@@ -9,7 +12,7 @@ from __future__ import annotations
 import ast
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
@@ -34,6 +37,18 @@ ALLOWED = {
 
 FORBIDDEN = {("watch", "explore")}  # looking at live mounts must not need the embedded kernel
 
+# What of kernel/ the modules of a room may import: other rooms, and modules that stand directly in kernel/.
+BASICS = {"tasks", "waitq", "locks", "clock", "user_memory"}
+ROOMS = {
+    "runners": {"tasks", "clock", "vfs"},  # of which it needs the class of its callers
+    "vfs": BASICS | {"control"},
+    "operations": BASICS | {"vfs"},
+    "paths": BASICS | {"vfs", "operations"},
+    "syscalls": BASICS | {"vfs", "operations", "paths", "mounting", "profile", "waiting"},
+}
+ACT_ON_THE_VFS = {"mounting", "notifications", "pinning"}  # of the modules directly in kernel/
+LOOK_AT_ALL = {"invariants", "mount_invariants", "accounts", "transcript", "transcript_accounts"}
+
 # Packages of the extras, and the only place that may import each: guarded, so that it works without.
 EXTRAS = {
     "rich": "cli",
@@ -53,6 +68,8 @@ class Import:
     line: int
     name: str
     guarded: bool  # by a `try` that catches ImportError
+    for_types: bool  # under `if TYPE_CHECKING`
+    in_function: bool
 
     def __str__(self) -> str:
         return f"{self.module.relative_to(CHECKOUT)}:{self.line} imports {self.name}"
@@ -80,13 +97,24 @@ def part_of(module: Path) -> str:
 def imports_of(module: Path) -> list[Import]:
     """Return what a file imports, anywhere in it."""
     tree = ast.parse(module.read_text(), str(module))
-    guarded = {id(node) for attempt in ast.walk(tree) if is_guard(attempt) for node in ast.walk(attempt)}
+    guarded = nodes_below(tree, is_guard)
+    for_types = nodes_below(tree, is_for_types)
+    in_functions = nodes_below(tree, lambda node: isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
     return [
-        Import(module, node.lineno, name, id(node) in guarded)
+        Import(module, node.lineno, name, id(node) in guarded, id(node) in for_types, id(node) in in_functions)
         for node in ast.walk(tree)
         if isinstance(node, ast.Import | ast.ImportFrom)
         for name in imported_names(module, node)
     ]
+
+
+def nodes_below(tree: ast.AST, holds: Callable[[ast.AST], bool]) -> set[int]:
+    """Return the ids of all nodes that stand in one of which `holds` is true."""
+    return {id(node) for above in ast.walk(tree) if holds(above) for node in ast.walk(above)}
+
+
+def is_for_types(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
 
 
 def imported_names(module: Path, node: ast.Import | ast.ImportFrom) -> list[str]:
@@ -149,6 +177,66 @@ def test_parts_do_not_import_each_other_in_a_circle() -> None:
         arrows_of_it = set(pairwise(circle))
         steps = [str(found) for found in imports_between_parts() if (found.source, found.target) in arrows_of_it]
         pytest.fail(f"{' -> '.join(circle)}: {'; '.join(steps)}")
+
+
+def room_of(module: Path) -> str:
+    """The room of kernel/ that a module stands in, or its own name if it stands directly in kernel/."""
+    return module.relative_to(PACKAGE / "kernel").parts[0].removesuffix(".py")
+
+
+def file_of(name: str) -> Path:
+    """The module that an import of ours, written out in full, comes from."""
+    parts = name.split(".")[1:]
+    for count in range(len(parts), -1, -1):
+        path = PACKAGE.joinpath(*parts[:count])
+        for file in (path.with_suffix(".py"), path / "__init__.py"):
+            if file.is_file():
+                return file
+    raise AssertionError(f"{name} is imported, and no module has it")
+
+
+def imports_within_kernel() -> list[Import]:
+    """What of kernel/ its own modules import when they run; its __init__.py names everything, and is no room."""
+    kernel = PACKAGE / "kernel"
+    return [
+        found
+        for found in all_imports()
+        if kernel in found.module.parents
+        and found.module != kernel / "__init__.py"
+        and found.name.startswith("fusewire.kernel.")
+        and not found.for_types
+    ]
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_of_the_kernel_imports_only_what_is_below_it(room: str) -> None:
+    of_it = [found for found in imports_within_kernel() if room_of(found.module) == room]
+    wrong = [str(found) for found in of_it if room_of(file_of(found.name)) not in ROOMS[room] | {room}]
+    assert of_it
+    assert wrong == []
+
+
+def test_the_queues_know_nothing_of_what_is_asked() -> None:
+    found_in_queues = [found for found in imports_within_kernel() if room_of(found.module) not in ROOMS]
+    upward = [found for found in found_in_queues if room_of(file_of(found.name)) in ROOMS]
+    actors = {room_of(found.module) for found in upward}
+    assert actors - LOOK_AT_ALL == ACT_ON_THE_VFS, [str(found) for found in upward]
+    assert not [str(found) for found in upward if room_of(file_of(found.name)) in ("paths", "syscalls", "runners")]
+
+
+def test_no_import_of_the_kernel_stands_in_a_function() -> None:
+    """It would be the sign of a circle, and the first who calls it would pay for it."""
+    assert [str(found) for found in imports_within_kernel() if found.in_function] == []
+
+
+def test_modules_of_the_kernel_do_not_import_each_other_in_a_circle() -> None:
+    arrows: dict[Path, set[Path]] = {}
+    for found in imports_within_kernel():
+        arrows.setdefault(found.module, set()).add(file_of(found.name))
+    try:
+        TopologicalSorter(arrows).prepare()
+    except CycleError as error:
+        pytest.fail(" -> ".join(str(path.relative_to(PACKAGE)) for path in error.args[1][::-1]))
 
 
 def test_nothing_is_needed_but_the_standard_library() -> None:

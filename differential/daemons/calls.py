@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import fcntl
 import os
 from typing import Any, Final
 
 from differential.calls import CALLS, Actor, Result
-from differential.native import AT_FDCWD, LOCK, Native, checked, libc
+from differential.native import AT_FDCWD, Native, checked, libc
 
 __all__ = ["MORE", "NativeAt", "perform"]
 
@@ -17,43 +16,40 @@ STATX_SIZE: Final = 256
 STATX_ALL: Final = 0xFFF
 
 
-def perform(actor: Actor, call: str, arguments: tuple[Any, ...]) -> Result:
+async def perform(actor: Actor, call: str, arguments: tuple[Any, ...]) -> Result:
     """Carry out one step; the same words as `differential.calls.perform`."""
     try:
-        return "ok", (MORE.get(call) or CALLS[call])(actor, *arguments)
+        return "ok", await (MORE.get(call) or CALLS[call])(actor, *arguments)
     except OSError as error:
         return "error", errno.errorcode.get(error.errno or 0, str(error.errno))
     except Exception as error:
         return "broken", f"{type(error).__name__}: {error}"
 
 
-def getxattr_into(actor: Actor, path: str, name: str, size: int) -> object:
-    return actor.os.getxattr_into(path, name, size)
+async def getxattr_into(actor: Actor, path: str, name: str, size: int) -> object:
+    return await actor.os.getxattr_into(path, name, size)
 
 
-def listxattr_into(actor: Actor, path: str, size: int) -> object:
-    return actor.os.listxattr_into(path, size)
+async def listxattr_into(actor: Actor, path: str, size: int) -> object:
+    return await actor.os.listxattr_into(path, size)
 
 
-def statx(actor: Actor, path: str) -> object:
-    return actor.os.statx_all(path)
+async def statx(actor: Actor, path: str) -> object:
+    return await actor.os.statx_all(path)
 
 
-def setlkw(actor: Actor, slot: int, kind: int, start: int, length: int) -> None:
-    actor.os.setlkw(actor.fd(slot), kind, start, length)
+async def statfs(actor: Actor, path: str) -> object:
+    found = await actor.os.statvfs(path)
+    sizes = found.f_bsize, found.f_frsize, found.f_namemax
+    return (*sizes, found.f_blocks, found.f_bfree, found.f_bavail, found.f_files, found.f_ffree)
 
 
-def statfs(actor: Actor, path: str) -> object:
-    found = actor.os.statvfs(path)
-    return (found.f_bsize, found.f_frsize, found.f_blocks, found.f_bfree, found.f_bavail, found.f_files, found.f_namemax)
-
-
-def fsync_directory(actor: Actor, slot: int) -> None:
-    actor.os.fsync(actor.fd(slot))
+async def fsync_directory(actor: Actor, slot: int) -> None:
+    await actor.os.fsync(actor.fd(slot))
 
 
 MORE: Final = {
-    function.__name__: function for function in (getxattr_into, listxattr_into, statx, setlkw, statfs, fsync_directory)
+    function.__name__: function for function in (getxattr_into, listxattr_into, statx, statfs, fsync_directory)
 }
 
 
@@ -94,13 +90,10 @@ class NativeAt(Native):
         checked(libc.statx(AT_FDCWD, os.fsencode(self.below(path)), 0, STATX_ALL, buffer))
         return statx_fields(buffer.raw)
 
-    def setlkw(self, fd: int, kind: int, start: int, length: int) -> None:
-        fcntl.fcntl(fd, fcntl.F_SETLKW, LOCK.pack(kind, os.SEEK_SET, start, length, 0))
-
 
 PATHS: Final = frozenset(
-    "mkdir mknod unlink rmdir rename link symlink readlink chdir stat lstat chmod chown lchown utime truncate access "
-    "statvfs setxattr getxattr listxattr removexattr open listdir".split()
+    {"mkdir", "mknod", "unlink", "rmdir", "rename", "link", "symlink", "readlink", "chdir", "stat", "lstat", "chmod"}
+    | {"chown", "lchown", "utime", "truncate", "access", "statvfs", "setxattr", "removexattr", "open", "listdir"}
 )
 
 
@@ -108,7 +101,5 @@ def statx_fields(raw: bytes) -> tuple[int, ...]:
     def number(offset: int, size: int) -> int:
         return int.from_bytes(raw[offset : offset + size], "little")
 
-    four = {"mask": 0, "blksize": 4, "nlink": 16, "uid": 20, "gid": 24}
-    eight = {"ino": 32, "size": 40, "blocks": 48, "btime": 80, "mtime": 112}
-    mask = number(0, 4) & STATX_ALL
-    return (mask, *(number(at, 4) for at in list(four.values())[1:]), number(28, 2), *(number(at, 8) for at in eight.values()))
+    mask, modes, fours, eights = number(0, 4) & STATX_ALL, number(28, 2), (4, 16, 20, 24), (32, 40, 48, 80, 112)
+    return (mask, *(number(at, 4) for at in fours), modes, *(number(at, 8) for at in eights))

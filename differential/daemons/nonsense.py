@@ -131,7 +131,8 @@ def again(asked: Asked) -> list[Action]:
 # --- one field of a reply
 
 MODES: Final = (0, 0o644, 0o110644, 0o170644, U32, stat.S_IFREG | 0o7777, stat.S_IFREG, stat.S_IFDIR | 0o755)
-MORE_MODES: Final = tuple(kind | 0o666 for kind in (stat.S_IFLNK, stat.S_IFIFO, stat.S_IFSOCK, stat.S_IFCHR, stat.S_IFBLK))
+OTHER_TYPES: Final = (stat.S_IFLNK, stat.S_IFIFO, stat.S_IFSOCK, stat.S_IFCHR, stat.S_IFBLK)
+MORE_MODES: Final = tuple(kind | 0o666 for kind in OTHER_TYPES)
 ATTR: Final[Mapping[str, Sequence[int]]] = {
     "attr.ino": (0, 99, U64),
     "attr.size": (0, 1, 99_999, U63, U63 + 1, U64),
@@ -288,7 +289,7 @@ PAYLOADS: Final[Mapping[str, Mapping[str, Payload]]] = {
         "nowhere": whole(b"nowhere"),
         "to itself": whole(b"link"),
         "4094 bytes": whole(b"x" * 4094),
-        "4095 bytes": whole(b"/" * 4095),
+        "4095 bytes": whole(b"./" * 2045 + b"/file"),
         "4096 bytes": whole(b"x" * 4096),
         "no UTF-8": whole(b"\xff\xfe"),
     },
@@ -418,5 +419,3 @@ def deeds(operation: str) -> Iterator[Deed]:
     for name, payload in PAYLOADS.get(operation, {}).items():
         yield Deed(name, lambda asked, payload=payload: [write(asked.reply(payload(asked)))])  # type: ignore[misc]
     yield from listings(operation)
-
-

@@ -11,6 +11,7 @@ owners, pids, clocks) have names there.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
@@ -18,7 +19,7 @@ from typing import Any, Final, NamedTuple
 from differential.daemons.world import World
 from differential.recorder import data_of, flattened
 from fusewire.errors import ProtocolError
-from fusewire.wire import FUSE_UNIQUE_RESEND, Message, OutHeader, decode_request
+from fusewire.wire import FUSE_UNIQUE_RESEND, InitFlags, Message, OutHeader, decode_request, forgets
 
 __all__ = ["Action", "Asked", "Deed", "Outcome", "Plan", "ScriptedDaemon"]
 
@@ -85,6 +86,16 @@ class ScriptedDaemon:
     armed: bool = False
     minor: int = 45
     log: list[str] = field(default_factory=list)
+    forgotten: Counter[int] = field(default_factory=Counter)
+
+    def take_log(self) -> list[str]:
+        """Return what was seen and done since last time; at its end what was forgotten, for that floats."""
+        taken = list(self.log)
+        if self.forgotten:
+            taken.append(f"forgotten: {sorted(self.forgotten.items())}")
+        self.log.clear()
+        self.forgotten.clear()
+        return taken
 
     def handle(self, data: bytes) -> Generator[Action, Outcome, None]:
         """Answer a message, or do the deed."""
@@ -121,7 +132,13 @@ class ScriptedDaemon:
         except ProtocolError as error:
             self.log.append(f"{error.reason}: {data[40:].hex()}")
             return None
-        self.log.append(described(message))
+        if message.operation.name == "FORGET":
+            self.forgotten[message.header.nodeid] += message.body.nlookup
+        elif message.operation.name == "BATCH_FORGET":
+            for one in forgets(message):
+                self.forgotten[one.nodeid] += one.nlookup
+        else:
+            self.log.append(described(message))
         return message
 
 
@@ -133,17 +150,15 @@ def described(message: Message) -> str:
     parts += [f"{header.uid}:{header.gid}"]
     parts += [f"{name}={named(message, name, value)}" for name, value in body if value]
     parts += [repr(name) for name in message.names]
-    data = sorted_pairs(message) if message.operation.name == "BATCH_FORGET" else data_of(message)
+    data = data_of(message)
     parts += [f"{len(data)} bytes {data[:SHOWN]!r}"] if data else []
     parts += ["again"] if header.unique & FUSE_UNIQUE_RESEND else []
     return " ".join(parts)
 
 
-def sorted_pairs(message: Message) -> bytes:
-    return b" ".join(sorted(data_of(message).strip(b"[]").split(b"), (")))
-
-
 def named(message: Message, name: str, value: Any) -> object:
+    if name == "flags2" and message.operation.name == "INIT":
+        return value & ~(InitFlags.FUSE_PASSTHROUGH >> 32)  # which is not modelled
     if name in ("lock_owner", "owner", "kh", "unique", "pid"):
         return f"a {name}"
     if name in ("atime", "mtime", "ctime") and value > CLOCKS:

@@ -46,7 +46,6 @@ FOREVER: Final = 1_000_000  # seconds that names and attributes may be cached
 FH: Final = 5  # of whatever is opened
 BASIC: Final = 0x7FF  # STATX_BASIC_STATS
 BTIME: Final = 0x800
-LATER: Final = InitFlags(0)
 FLAGS: Final = (
     InitFlags.FUSE_ASYNC_READ
     | InitFlags.FUSE_POSIX_LOCKS
@@ -75,8 +74,8 @@ class World:
             (ROOT, b"empty"): EMPTY,
             (ROOT, b"other"): OTHER,
         }
-        self.modes = {node: stat.S_IFDIR | 0o755 for node in (ROOT, DIR, EMPTY)}
-        self.modes |= {node: stat.S_IFREG | 0o644 for node in (FILE, INNER, OTHER)} | {LINK: stat.S_IFLNK | 0o777}
+        self.modes = dict.fromkeys((ROOT, DIR, EMPTY), stat.S_IFDIR | 493)
+        self.modes |= dict.fromkeys((FILE, INNER, OTHER), stat.S_IFREG | 420) | {LINK: stat.S_IFLNK | 0o777}
         self.content = {FILE: bytearray(b"0123456789" * 1000), OTHER: bytearray(b"another..." * 10)}
 
     def answer(self, message: Message) -> bytes:
@@ -88,7 +87,10 @@ class World:
         method: Callable[[Message], bytes] | None = getattr(self, message.operation.name.lower(), None)
         if method is None:
             raise os_error(errno.ENOSYS)
-        return method(message)
+        try:
+            return method(message)
+        except KeyError:  # a node that there is not, or is no file
+            raise os_error(errno.ESTALE) from None
 
     # What replies are made of.
 

@@ -13,6 +13,7 @@ from fusewire import Directory, File
 from fusewire.filesystems import Memory
 from fusewire.kernel.vfs.inode import Inode
 from fusewire.kernel.vfs.superblock import Superblock
+from watched_mounts import WatchedMount
 
 
 def test_nothing_leaks_where_all_is_put_away() -> None:
@@ -57,12 +58,15 @@ def test_a_request_that_nobody_answers_is_named() -> None:
         assert "not answered: <GETATTR nodeid=1" in repr(leak)
 
 
-def test_a_kernels_end_that_does_not_forget_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kernels_end_that_does_not_forget_is_found_out(
+    monkeypatch: pytest.MonkeyPatch, watched: list[WatchedMount]
+) -> None:
     def evict(superblock: Superblock, inode: Inode) -> None:
         superblock.inodes.pop(inode.nodeid, None)
 
     monkeypatch.setattr(Superblock, "evict", evict)
     with fusewire.Kernel(Flat("a")) as kernel:
+        watched[-1].wrong = True
         kernel.stat("/a")
         (leak,) = kernel.leaks()
         assert (leak.kind, repr(leak)) == ("lookups", "<not forgotten: 1 of 1 lookups of nodeid 2>")

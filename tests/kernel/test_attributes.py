@@ -15,8 +15,9 @@ from fusewire.daemon.values import Attributes, Entry
 from fusewire.embedded import Kernel
 from fusewire.filesystems.memory import Memory
 from fusewire.kernel.operations.attributes import AT_STATX_DONT_SYNC, AT_STATX_FORCE_SYNC, change_attributes
-from fusewire.kernel.syscalls.attributes import Moment
-from fusewire.kernel.vfs.inode import STATX_BASIC, STATX_BTIME, STATX_MTIME, STATX_SIZE, Inode
+from fusewire.kernel.syscalls.changing import Moment
+from fusewire.kernel.vfs.attr import STATX_BASIC, STATX_BTIME, STATX_MTIME, STATX_SIZE
+from fusewire.kernel.vfs.inode import Inode
 from fusewire.wire import Attr, InitFlags
 from on_memory import OnMemory, on_memory
 

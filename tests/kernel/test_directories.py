@@ -11,8 +11,8 @@ import pytest
 
 from fusewire.kernel import Process
 from fusewire.kernel.tasks import close
+from fusewire.kernel.vfs.attr import STATX_ATIME
 from fusewire.kernel.vfs.directory_cache import Entry
-from fusewire.kernel.vfs.inode import STATX_ATIME
 from fusewire.wire import Attr, EntryOut, ForgetIn, InitFlags, OpenFlags, OpenOut, pack_dirent, pack_direntplus
 from hand_daemon import (
     DIRECTORY,

@@ -10,7 +10,7 @@ import pytest
 
 from fusewire.kernel.connection import Connection
 from fusewire.kernel.device import Device
-from fusewire.kernel.init import SINCE, Settings, Sysctls, exchange_init, known_flags, negotiate
+from fusewire.kernel.init import SINCE, Settings, Sysctls, exchange_init, known_flags, negotiate, user_limit
 from fusewire.kernel.mounting import mount
 from fusewire.kernel.profile import LINUX, SEED2005, Profile
 from fusewire.kernel.tasks import Task, close, run
@@ -242,3 +242,9 @@ def test_killing_who_waits_for_sync_init_aborts(read_first: bool) -> None:
     assert errno_of(mounting) == errno.ENOTCONN
     assert not connection.connected
     assert connection.num_waiting == 0
+
+
+def test_how_much_an_ordinary_users_daemon_may_have_depends_on_the_memory() -> None:
+    assert user_limit(24684084 << 10) == 7871  # as Linux says on a machine of that size, less what it took for itself
+    assert user_limit(1 << 40) == 65535
+    assert Sysctls().max_user_bgreq == user_limit(16 << 30)

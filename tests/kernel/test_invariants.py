@@ -24,6 +24,8 @@ from fusewire.kernel.transcript import Exchange, check_transcript
 from fusewire.kernel.vfs.inode import Inode
 from fusewire.wire import (
     Attr,
+    BatchForgetIn,
+    CopyFileRangeIn,
     EntryOut,
     FlushIn,
     ForgetIn,
@@ -36,6 +38,10 @@ from fusewire.wire import (
     ReadIn,
     ReleaseIn,
     RenameIn,
+    SetattrIn,
+    SetattrValid,
+    WriteFlags,
+    WriteIn,
     encode_error,
     encode_notification,
     encode_reply,
@@ -239,8 +245,31 @@ def interrupt(of: int, unique: int | None = None) -> tuple[bool, bytes]:
     return (READ, encode_request("INTERRUPT", unique=of | 1 if unique is None else unique, body=InterruptIn(of)))
 
 
-def read(unique: int, size: int) -> tuple[bool, bytes]:
-    return (READ, encode_request("READ", unique=unique, nodeid=1, body=ReadIn(size=size)))
+def read(unique: int, nodeid: int, fh: int, size: int = 4096) -> tuple[bool, bytes]:
+    return (READ, encode_request("READ", unique=unique, nodeid=nodeid, body=ReadIn(fh=fh, size=size)))
+
+
+def write_back(unique: int, nodeid: int, fh: int, pid: int = 0) -> tuple[bool, bytes]:
+    body = WriteIn(fh, 0, 1, WriteFlags.FUSE_WRITE_CACHE)
+    return (READ, encode_request("WRITE", unique=unique, nodeid=nodeid, body=body, data=b"x", pid=pid))
+
+
+def setattr_of(unique: int, nodeid: int, fh: int, valid: int) -> tuple[bool, bytes]:
+    return (READ, encode_request("SETATTR", unique=unique, nodeid=nodeid, body=SetattrIn(valid=valid, fh=fh), pid=9))
+
+
+def batch(unique: int, *ones: tuple[int, int]) -> tuple[bool, bytes]:
+    data = b"".join(struct.pack("=QQ", *one) for one in ones)
+    return (READ, encode_request("BATCH_FORGET", unique=unique, body=BatchForgetIn(len(ones)), data=data))
+
+
+def copy(unique: int, nodeid: int, fh: int, to: int, to_fh: int) -> tuple[bool, bytes]:
+    body = CopyFileRangeIn(fh_in=fh, nodeid_out=to, fh_out=to_fh, len=1)
+    return (READ, encode_request("COPY_FILE_RANGE", unique=unique, nodeid=nodeid, body=body, pid=9))
+
+
+def no_file(unique: int) -> tuple[bool, bytes]:
+    return (WRITTEN, encode_error(unique, errno.ENOENT))
 
 
 SOUND = [
@@ -261,34 +290,74 @@ SOUND = [
     (WRITTEN, encode_notification("RESEND")),
     unlink(16 | 1 << 63),
     (WRITTEN, encode_reply(16 | 1 << 63)),
-    read(18, 32 * 4096),
+    (READ, encode_request("LOOKUP", unique=18, nodeid=1, names=[b"b"])),
+    no_file(18),
+    *looked_up(20, 7),
+    *looked_up(22, 8),
+    *opened(24, 7, 0),
+    *opened(26, 7, 0),
+    read(28, 7, 0, 32 * 4096),
+    (WRITTEN, encode_reply(28, b"")),
+    release(30, 7, 0),
+    setattr_of(32, 7, 0, SetattrValid.FATTR_SIZE | SetattrValid.FATTR_FH),
+    setattr_of(34, 7, 0, SetattrValid.FATTR_SIZE | SetattrValid.FATTR_MTIME),
+    write_back(36, 7, 0),
+    no_file(32),
+    no_file(34),
+    no_file(36),
+    release(38, 7, 0),
+    (WRITTEN, encode_reply(38)),
+    (WRITTEN, encode_reply(30)),
+    batch(60, (7, 1), (8, 1)),
+    unlink(40),
 ]
 
+ONE_OPEN = [*looked_up(4, 7), *opened(6, 7, 1)]
 UNSOUND: list[tuple[int, list[Any]]] = [
     (25, [(READ, encode_request("STATFS", unique=4, nodeid=1) + b"x")]),
     (25, [(READ, b"short")]),
     (27, [unlink(4), unlink(4)]),
     (27, [unlink(4 | 1 << 63)]),
+    (27, [unlink(5)]),
+    (27, [unlink(6), unlink(4)]),
     (27, [unlink(4), interrupt(4, 7)]),
     (28, [interrupt(4)]),
     (28, [unlink(4), (WRITTEN, encode_reply(4)), interrupt(4)]),
     (29, [unlink(4), interrupt(4), interrupt(4)]),
     (30, [unlink(4), interrupt(4), (WRITTEN, encode_error(5, errno.ENOSYS)), unlink(6), interrupt(6)]),
+    (31, [unlink(4), interrupt(4), (WRITTEN, encode_error(5, errno.EAGAIN)), unlink(6)]),
+    (33, [*looked_up(4, 7), batch(6, (7, 1))]),
     (34, [(READ, encode_request("INIT", unique=4, body=InitIn(7, 45)))]),
-    (35, [*looked_up(4, 7), flush(6, 7, 0), (WRITTEN, encode_error(6, errno.ENOSYS)), flush(8, 7, 0)]),
-    (36, [read(4, 33 * 4096)]),
+    (35, [*ONE_OPEN, flush(8, 7, 1), (WRITTEN, encode_error(8, errno.ENOSYS)), flush(10, 7, 1)]),
+    (36, [*looked_up(4, 7), *opened(6, 7, 1), read(8, 7, 1, 33 * 4096)]),
     (37, [unlink(4, name=b"a/b")]),
     (37, [unlink(4, name=b"..")]),
     (37, [unlink(4, name=b"")]),
     (38, [unlink(4, nodeid=7)]),
     (38, [*looked_up(4, 7), forget(6, 7, 1), unlink(8, nodeid=7)]),
     (39, [*looked_up(4, 7), flush(6, 7, 100)]),
-    (39, [*looked_up(4, 7), *opened(6, 7, 100), release(8, 7, 100), flush(10, 7, 100)]),
-    (40, [*looked_up(4, 7), *opened(6, 7, 100), release(8, 7, 100, pid=9)]),
+    (39, [*looked_up(4, 7), setattr_of(6, 7, 100, SetattrValid.FATTR_FH)]),
+    (39, [*ONE_OPEN, copy(8, 7, 1, 7, 2)]),
+    (40, [*ONE_OPEN, release(8, 7, 1, pid=9)]),
+    (40, [*ONE_OPEN, write_back(8, 7, 1, pid=9)]),
+    (
+        41,
+        [
+            *ONE_OPEN,
+            setattr_of(8, 7, 1, SetattrValid.FATTR_SIZE | SetattrValid.FATTR_FH | SetattrValid.FATTR_MTIME),
+        ],
+    ),
+    (38, [*ONE_OPEN, copy(8, 7, 1, 8, 1)]),
     (42, [(READ, struct.pack("=IIQQIIIHH", 40, 10, 4, 1, 0, 0, 0, 0, 0))]),
     (43, [*looked_up(4, 7), forget(6, 7, 2)]),
+    (43, [forget(4, 7, 1)]),
+    (46, [*ONE_OPEN, forget(8, 7, 1)]),
+    (46, [*ONE_OPEN, release(8, 7, 1), forget(10, 7, 1)]),
     (47, [forget(4, 1, 1)]),
     (51, [*looked_up(4, 7), *opened(6, 7, 100), release(8, 7, 100), release(10, 7, 100)]),
+    (52, [*ONE_OPEN, release(8, 7, 1), flush(10, 7, 1)]),
+    (53, [*ONE_OPEN, release(8, 7, 1), read(10, 7, 1)]),
+    (54, [*ONE_OPEN, read(8, 7, 1), release(10, 7, 1)]),
     (59, [unlink(4), (WRITTEN, encode_reply(4)), (WRITTEN, encode_reply(4))]),
     (59, [(WRITTEN, encode_reply(4))]),
     (59, [unlink(4), (WRITTEN, encode_notification("RESEND")), unlink(4 | 1 << 63), (WRITTEN, encode_reply(4))]),

@@ -9,8 +9,10 @@ import pytest
 
 from fusewire.kernel.operations.direntplus import link_direntplus
 from fusewire.kernel.operations.lookup import lookup
+from fusewire.kernel.profile import SEED2005
 from fusewire.wire import EntryOut, InitFlags
 from hand_daemon import DIRECTORY, FILE, HandDaemon, attributes, entry, errno_of, hand_daemon, process
+from watched_mounts import WatchedMount
 
 NOTHING = EntryOut(entry_valid=10)
 
@@ -229,8 +231,9 @@ def test_a_lookup_renews_the_attributes_unless_we_know_better() -> None:
     assert task.finished
 
 
-def test_what_readdirplus_tells_is_remembered() -> None:
+def test_what_readdirplus_tells_is_remembered(watched: list[WatchedMount]) -> None:
     daemon = hand_daemon(InitFlags.FUSE_READDIRPLUS_AUTO)
+    watched[-1].wrong = True  # no READDIRPLUS is seen
     root = daemon.superblock.root
     connection = daemon.connection
 
@@ -272,3 +275,19 @@ def test_a_nodeid_of_another_type_is_another_file() -> None:
     find(daemon, b"f", entry(2, FILE, valid=0))
     find(daemon, b"f", entry(2, stat.S_IFIFO | 0o600), entry(2, stat.S_IFIFO | 0o600))
     assert stat.S_ISFIFO(daemon.superblock.inodes[2].mode)
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_in_2005_only_a_kill_ends_the_wait_for_a_revalidation(killed: bool) -> None:
+    daemon = hand_daemon(profile=SEED2005)
+    p = process(daemon)
+    daemon.call(p.stat("/f"), entry(2))
+    daemon.superblock.root.child(b"f").expire()  # type: ignore[union-attr]
+    task = daemon.start(p.stat("/f"))
+    if killed:
+        task.kill()
+    else:
+        task.interrupt()
+    daemon.system.runner.run()
+    assert task.finished is killed
+    assert len(daemon.connection.pending) == (0 if killed else 1)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from fusewire.kernel import LINUX, SEED2005, Options, Process
-from fusewire.kernel.vfs.inode import STATX_BASIC, STATX_CTIME
+from fusewire.kernel.vfs.attr import STATX_BASIC, STATX_CTIME
 from fusewire.wire import InitFlags, Message, RenameFlags
 from hand_daemon import (
     DIRECTORY,

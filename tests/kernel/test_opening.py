@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from fusewire.kernel import Options, Process
-from fusewire.kernel.vfs.inode import STATX_SIZE
+from fusewire.kernel.vfs.attr import STATX_SIZE
 from fusewire.wire import EntryOut, InitFlags, Message, OpenFlags, OpenInFlags, OpenOut
 from hand_daemon import (
     DIRECTORY,

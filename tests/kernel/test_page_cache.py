@@ -7,7 +7,7 @@ import errno
 from fusewire.kernel.operations.pages import forget_clean_pages, invalidate_pages, truncate_range
 from fusewire.kernel.tasks import Task, run
 from fusewire.kernel.vfs.page_cache import BATCH, PAGE, Page, PageCache
-from fusewire.kernel.waitq import Sleep
+from fusewire.kernel.waitq import Sleep, WaitQueue
 from kernel_end import errno_of
 from one_file import Rig, one_file
 
@@ -15,6 +15,12 @@ from one_file import Rig, one_file
 def pages_of(rig: Rig) -> dict[int, Page]:
     pages = rig.superblock.inodes[2].pages
     return {} if pages is None else pages.pages
+
+
+async def hold(page: Page) -> None:
+    """Lock a page, and sleep for ever."""
+    await page.lock()
+    await WaitQueue("nothing").sleep(lambda: False)
 
 
 def test_a_locked_page_is_waited_for_and_its_holder_is_known() -> None:
@@ -101,7 +107,7 @@ def test_invalidation_waits_for_the_read_that_fills_a_page() -> None:
 def test_only_pages_that_nobody_uses_are_forgotten_at_once() -> None:
     with one_file(b"x" * 3 * PAGE) as rig:
         rig.read(rig.open(), 3 * PAGE)
-        pages_of(rig)[1].locked = True
+        rig.start(hold(pages_of(rig)[1]))
         forget_clean_pages(rig.superblock.inodes[2], 1)
         assert sorted(pages_of(rig)) == [0, 1]
 
@@ -124,7 +130,7 @@ def test_a_page_that_was_dropped_is_not_used_by_who_waited_for_it() -> None:
         fd = rig.open()
         rig.read(fd, 3)
         page = pages_of(rig)[0]
-        page.locked = True
+        rig.start(hold(page))
         writer = rig.start(rig.process.pwrite(fd, b"new", 0))
         assert not writer.finished
         PageCache.of(rig.superblock.inodes[2]).drop(page)

@@ -6,9 +6,9 @@ import errno
 import stat
 
 import pytest
-from fusewire.kernel.operations.permission import MAY_EXEC, MAY_READ, MAY_WRITE, permission
 
 from fusewire.kernel import Options
+from fusewire.kernel.operations.permission import MAY_EXEC, MAY_READ, MAY_WRITE, permission
 from fusewire.kernel.tasks import current
 from hand_daemon import DIRECTORY, FOREVER, OK, Answer, HandDaemon, attributes, entry, errno_of, hand_daemon, process
 

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 
 import pytest
 
+from fusewire.embedded import Kernel
+from fusewire.filesystems.memory import Memory
 from fusewire.kernel.init import Sysctls
 from fusewire.kernel.profile import LINUX
-from fusewire.kernel.timeouts import effective_timeout
+from fusewire.kernel.runners.fixed_order import Deadlock
+from fusewire.kernel.timeouts import Timer, effective_timeout
+from fusewire.kernel.waitq import WaitQueue
 from fusewire.wire import InitFlags, ReleaseIn, encode_reply
 from kernel_end import Bench, bench, errno_of
+from one_file import USUAL, Rig, one_file
 
 
 @pytest.mark.parametrize(
@@ -43,11 +49,8 @@ def timed() -> Iterator[Bench]:
 
 
 def pass_time(bench: Bench, seconds: int) -> None:
-    """Let time pass as a runner's timer would, a second at a time."""
-    for _ in range(seconds):
-        bench.clock.advance(1)
-        if bench.connection.timer is not None:
-            bench.connection.timer.tick()
+    """Let time pass, and whoever has been woken go on."""
+    bench.clock.advance(seconds)
     bench.go_on()
 
 
@@ -117,3 +120,34 @@ def test_the_system_may_insist_on_one() -> None:
 def test_an_abort_ends_the_timer(timed: Bench) -> None:
     timed.connection.abort()
     assert timed.connection.timer is None
+
+
+# In a whole kernel.
+
+
+def rig_with_timeout() -> AbstractContextManager[Rig]:
+    return one_file(b"x", flags=USUAL | InitFlags.FUSE_INIT_EXT | InitFlags.FUSE_REQUEST_TIMEOUT, request_timeout=20)
+
+
+def test_in_fixed_order_who_waits_for_a_daemon_that_hangs_waits_until_its_time_is_up() -> None:
+    with rig_with_timeout() as rig:
+        rig.daemon.hold = {"GETATTR"}
+        with pytest.raises(ConnectionAbortedError):
+            rig.runner.call(rig.process.stat("/"))
+        assert 20 < rig.system.clock.now() <= 35
+
+
+def test_what_no_request_will_end_is_a_deadlock_for_all_that() -> None:
+    async def sleep() -> None:
+        await WaitQueue("nothing").sleep(lambda: False)
+
+    with rig_with_timeout() as rig, pytest.raises(Deadlock, match="sleeps on nothing"):
+        rig.runner.call(sleep())
+
+
+def test_on_threads_one_looks_by_the_real_clock() -> None:
+    with Kernel(Memory(), runner="threads") as kernel:
+        timer = kernel.connection.timer = Timer(kernel.connection, 20)
+        assert timer.alarm.when <= kernel.system.clock.now() + 15
+        kernel.abort()
+        assert timer.alarm.cancelled

@@ -6,6 +6,8 @@ import errno
 
 import pytest
 
+from fusewire.embedded import Kernel
+from fusewire.filesystems.memory import Memory
 from fusewire.kernel import Options, Process
 from fusewire.kernel.device import Device
 from fusewire.kernel.mounting import MNT_DETACH, MNT_FORCE, mount
@@ -187,3 +189,13 @@ def test_a_mount_goes_with_the_directory_that_the_daemon_has_lost() -> None:
     assert errno_of(outer, p.readlink("/m"), errno.ENOENT, errno.ENOENT) == errno.ENOENT
     assert has_ended(inner)
     assert inner.connection.has(InitFlags.FUSE_INIT_EXT)
+
+
+def test_when_all_is_unmounted_there_is_nothing_of_any_name() -> None:
+    with Kernel(Memory()) as kernel:
+        process = kernel.process().awaitable
+        kernel.unmount(lazy=True)
+        runner = kernel.system.runner
+        for call in (process.stat("/"), process.open("/a", 0), process.mkdir("/a")):
+            with pytest.raises(FileNotFoundError):
+                runner.call(call)

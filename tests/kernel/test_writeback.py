@@ -8,6 +8,8 @@ import os
 import pytest
 
 from file_daemon import PAGE, PLAIN, WRITEBACK, FileDaemon, errno_of
+from fusewire.kernel.clock import NEVER
+from fusewire.kernel.operations.pages import truncate_pages
 from fusewire.kernel.operations.writeback import no_writes, sync_inodes, sync_writes, write_back, write_inode
 from fusewire.kernel.waitq import WaitQueue
 from fusewire.wire import InitFlags, SetattrValid, WriteFlags
@@ -135,6 +137,30 @@ def test_the_flusher_writes_what_is_old() -> None:
     assert file.names("WRITE", "SETATTR") == ["WRITE", "SETATTR"]
 
 
+def test_the_flusher_comes_by_itself_and_goes_when_nothing_is_dirty() -> None:
+    file, _ = written()
+    assert file.superblock.flusher is not None
+    let_pass(file, 25)
+    assert not file.writes()
+    let_pass(file, 5)
+    assert file.names("WRITE", "SETATTR") == ["WRITE", "SETATTR"]
+    assert file.superblock.flusher is None
+    assert file.clock.next_alarm() == NEVER
+
+
+def test_the_flusher_goes_with_the_connection() -> None:
+    file, _ = written()
+    file.runner.do(file.superblock.connection.abort)
+    let_pass(file, 5)
+    assert file.superblock.flusher is None
+
+
+def let_pass(file: FileDaemon, seconds: int) -> None:
+    """Let time pass, and whoever it wakes go on at each second."""
+    for _ in range(seconds):
+        file.runner.do(lambda: file.clock.advance(1))
+
+
 def test_the_flusher_leaves_a_daemon_alone_that_has_enough_to_do() -> None:
     file, _ = written()
     file.superblock.control["congestion_threshold"].write(b"0")
@@ -164,8 +190,13 @@ def test_a_page_under_way_can_be_read_but_a_writer_waits() -> None:
 def test_who_forbids_writes_waits_for_those_in_flight() -> None:
     file, _ = written(data=b"a" * 4 * PAGE)
     file.hold.add("WRITE")
+
+    async def forbid() -> None:
+        async with file.inode.rwsem.exclusive():
+            await sync_writes(file.inode)
+
     writing = file.start(write_inode(file.inode))
-    forbidding = file.start(sync_writes(file.inode))
+    forbidding = file.start(forbid())
     assert not forbidding.finished
     file.release("WRITE")
     assert writing.finished
@@ -177,9 +208,11 @@ def test_what_is_held_back_is_sent_afterwards_as_far_as_the_file_then_reaches() 
     gate, opened = WaitQueue("gate"), [False]
 
     async def shorten() -> None:
-        async with no_writes(file.inode):
-            await gate.sleep(until=lambda: opened[0])
-            file.inode.attr.size = PAGE + 1
+        async with file.inode.rwsem.exclusive():
+            async with no_writes(file.inode):
+                await gate.sleep(until=lambda: opened[0])
+                file.inode.attr.size = PAGE + 1
+            await truncate_pages(file.inode, PAGE + 1)
 
     shortening = file.start(shorten())
     writing = file.start(write_inode(file.inode))

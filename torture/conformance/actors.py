@@ -128,9 +128,9 @@ class OnLinux:
 
 
 class ForkedActor(Actor):
-    """A child of this process."""
+    """A child of this process. `base` is for those who `enter`."""
 
-    def __init__(self, identity: Identity, base: int) -> None:
+    def __init__(self, identity: Identity, base: int = -1) -> None:
         super().__init__(identity)
         self.pipe, theirs = Pipe()
         self.pid = os.fork()

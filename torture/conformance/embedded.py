@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 
 import fusewire
 from fusewire.filesystems import LocalDirectory, Memory
-from fusewire.kernel.syscalls.attributes import Moment
+from fusewire.kernel.syscalls.changing import Moment
 from fusewire.served import Served
 from torture.conformance.actors import CLOCK_REALTIME_COARSE, Actor, Call, Hung, Identity, made, result_of
 from torture.conformance.calls import AT_SYMLINK_NOFOLLOW, UTIME_NOW, UTIME_OMIT, Calls, Skipped, Time

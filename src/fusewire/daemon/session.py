@@ -62,6 +62,7 @@ LOOKUP: Final = operation("LOOKUP").code
 OVERTAKEN: Final = 1024  # interrupts that found no call; more than threads can have under way
 SHORTENED: Final = reprlib.Repr()
 SHORTENED.maxother = SHORTENED.maxstring = 200  # characters of a result that does not fit
+BYTES: Final = (bytes, bytearray, memoryview)  # ready to be sent
 LARGEST_ERRNO: Final = 511  # Linux refuses a reply with a greater one (fs/fuse/dev.c, fuse_dev_do_write)
 
 
@@ -295,7 +296,7 @@ class Session:
         )
 
     def _message(self, unique: int, parts: Parts) -> Buffers:
-        if len(parts) == 1 and isinstance(parts[0], bytes | bytearray | memoryview):
+        if len(parts) == 1 and isinstance(parts[0], BYTES):
             payload = parts[0]
             if isinstance(payload, memoryview) and not payload.c_contiguous:
                 payload = payload.tobytes()  # writev takes no other

@@ -4,13 +4,16 @@
 
 The plain call has the signature and the docstring of the awaited one, for people and for type
 checkers. It runs the awaited one to its end, in the way of the kernel's runner.
+
+An OSError is the outcome of the call, as in `os`: its traceback ends here, and does not go through
+the kernel's end. Who wants to see that awaits the call: `kernel.run(process.awaitable.unlink("/a"))`.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Coroutine
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, NoReturn, ParamSpec, TypeVar
 
 __all__ = ["Blocking", "blocking"]
 
@@ -24,6 +27,9 @@ class Blocking:
 
     awaitable: Any
 
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        raise TypeError(f"{self!r} is under way, and can be neither copied nor pickled: make another one")
+
     def _call(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run `coroutine`, which is a call of `awaitable`, to its end."""
         raise NotImplementedError
@@ -34,6 +40,9 @@ def blocking(function: Callable[Concatenate[A, P], Coroutine[Any, Any, T]]) -> C
 
     @functools.wraps(function)
     def called(self: Blocking, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return self._call(function(self.awaitable, *args, **kwargs))
+        try:
+            return self._call(function(self.awaitable, *args, **kwargs))
+        except OSError as error:
+            raise error.with_traceback(None) from None
 
     return called

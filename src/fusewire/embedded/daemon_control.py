@@ -20,6 +20,9 @@ class Daemon:
     def __init__(self, ends: Ends) -> None:
         self.ends = ends
 
+    def __repr__(self) -> str:
+        return f"<Daemon, {'dead' if not self.alive else 'hanging' if self.ends.stall.hangs else 'alive'}>"
+
     @property
     def alive(self) -> bool:
         """It has its device open."""

@@ -45,7 +45,7 @@ class RecordedDevice(Device):
     """Notes what is read."""
 
     def __init__(self, record: Record) -> None:
-        super().__init__()
+        Device.__init__(self)
         self.record = record
 
     async def read(self, room: int | UserBuffer) -> bytes:
@@ -68,7 +68,9 @@ class Tap:
 class TappedDevice(Device):
     """Lets what passes be heard."""
 
-    tap: Tap
+    def __init__(self, tap: Tap | None = None) -> None:
+        super().__init__()
+        self.tap = tap or Tap()
 
     async def read(self, room: int | UserBuffer) -> bytes:
         message = await super().read(room)
@@ -93,5 +95,5 @@ class TappedRecordedDevice(TappedDevice, RecordedDevice):
     """Does both."""
 
     def __init__(self, record: Record, tap: Tap) -> None:
-        super().__init__(record)
+        RecordedDevice.__init__(self, record)
         self.tap = tap

@@ -6,18 +6,28 @@
 
 It always ends. A daemon that hangs, or is gone, is not waited for longer than `LINGER` seconds; the
 connection is aborted then, which frees whoever waits for it, and a method that does not return even
-so is left to itself.
+so is left to itself. What nobody ends is put away by the garbage collector, or when Python exits.
+
+With threads a method may use its own kernel, and waits for others of its kind then. When as many do
+so as may run at once, nobody is left to serve them. Linux has them wait for ever; here each gets
+`LINGER` seconds, for what it waits for may come from elsewhere after all, and then `Deadlock`.
 """
 
 from __future__ import annotations
 
+import asyncio
+import atexit
 import logging
+import os
+import threading
+import weakref
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 import fusewire.kernel as kernel_end
 from fusewire.daemon.filesystem import Filesystem
+from fusewire.daemon.request import current as serving
 from fusewire.daemon.serve import ThreadServer
 from fusewire.daemon.serve_async import AsyncServer
 from fusewire.daemon.server import Failed, Told
@@ -35,7 +45,8 @@ from fusewire.kernel.connection import Connection
 from fusewire.kernel.device import Device
 from fusewire.kernel.mounting import mount, umount
 from fusewire.kernel.profile import Profile
-from fusewire.kernel.runners.fixed_order import Deadlock, FixedOrder
+from fusewire.kernel.runners import Deadlock
+from fusewire.kernel.runners.fixed_order import FixedOrder
 from fusewire.kernel.runners.locked import Locked
 from fusewire.kernel.tasks import Task, running
 from fusewire.kernel.vfs.credentials import Credentials
@@ -55,6 +66,24 @@ THREADS: Final = "threads"
 ASYNCIO: Final = "asyncio"
 LINGER: Final = 5.0  # seconds that a daemon gets to let go of what is open
 RUNNERS: Final = (FIXED_ORDER, THREADS, ASYNCIO)
+
+
+open_ends: Final[weakref.WeakSet[Ends]] = weakref.WeakSet()  # some may have been closed
+
+
+@atexit.register
+def _at_exit() -> None:
+    for ends in list(open_ends):
+        if not ends.closed:
+            ends.abandon()
+
+
+def _in_child() -> None:
+    for ends in list(open_ends):
+        ends.left_behind()
+
+
+os.register_at_fork(after_in_child=_in_child)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +124,11 @@ class Ends:
         )
         self.server: TaskServer | ThreadServer | AsyncServer | None = None
         self.failure: BaseException | None = None  # of a method, and no OSError; for `strict`
-        self.over = False  # nothing is mounted any more
         self.closed = False
-        self.process = self.new_process(0, 0)
+        self.forked = False  # we are in a child of the process in which the threads are that we need
+        self.methods_waiting = set[int]()  # threads of the filesystem's that wait for this kernel
+        self.process = self._own_process()
+        open_ends.add(self)
 
     def _new_device(self) -> Device:
         if self.record is None:
@@ -134,6 +165,7 @@ class Ends:
             self.start()
             return
         assert isinstance(self.runner, Locked)
+        self.runner.home = asyncio.get_running_loop()
         server = self.server = AsyncServer(*self._for_a_shell(self.runner))
         try:
             await server.start()
@@ -155,7 +187,7 @@ class Ends:
         return self.session, device, self.plan.threads, self._failed, lambda: None, self.abort
 
     def _give_up(self) -> None:
-        self.closed = self.over = True
+        self.closed = True
         self.abort()
         self.runner.do(self.device.close)
         self._put_away()
@@ -169,30 +201,93 @@ class Ends:
         self.system.processes[process.pid] = process
         return process
 
+    def _own_process(self) -> kernel_end.Process:
+        """Make the process of the kernel's own calls, root's; with its umask of 0 others may use the files it makes."""
+        process = self.new_process(0, 0)
+        process.umask_ = 0
+        return process
+
     def call(self, coroutine: Coroutine[Any, Any, T], process: kernel_end.Process | None = None) -> T:
-        """Run a system call, or several, to the end."""
+        """Run a system call, or several, to the end.
+
+        Raises:
+            Deadlock: it would never end, as far as we can know.
+        """
         if self.over:
             coroutine.close()
-            self.check_mounted()
+            self.check_alive()
         try:
-            return self.runner.call(coroutine, process)
+            result = self._run(coroutine, process)
+        except Deadlock as deadlock:
+            for owed in self._not_answered():
+                deadlock.add_note(owed)
+            raise
+        except Exception:
+            failure = self._taken_failure()
+            if failure is None:
+                raise
+        else:
+            if self.failure is None or (failure := self._taken_failure()) is None:
+                return result
+        raise failure  # alone, without what followed from it
+
+    def _run(self, coroutine: Coroutine[Any, Any, T], process: kernel_end.Process | None) -> T:
+        if type(self.runner) is Locked and type(serving.get(None)) is self.session.new_request:
+            return self._run_for_method(self.runner, coroutine, process)
+        return self.runner.call(coroutine, process)
+
+    def _run_for_method(
+        self, runner: Locked, coroutine: Coroutine[Any, Any, T], process: kernel_end.Process | None
+    ) -> T:
+        """Run a call for a method of the filesystem, which waits for other methods; see above."""
+        thread = threading.get_ident()
+        self.methods_waiting.add(thread)
+        alone = len(self.methods_waiting) >= self.plan.threads or asyncio._get_running_loop() is not None
+        try:
+            return runner.call(coroutine, process, LINGER if alone else None)
+        except Deadlock as error:
+            if runner.home is not None:
+                raise
+            raise Deadlock(
+                f"{error}, called by a method of the filesystem, and none is left to serve it: with "
+                f"threads={self.plan.threads} no more `def` than that run at once. Give more threads, or make it "
+                "`async def` and await the call of `kernel.awaitable`"
+            ) from None
         finally:
-            if self.failure is not None:
-                self.raise_failure()
+            self.methods_waiting.discard(thread)
+
+    def _not_answered(self) -> list[str]:
+        """What the daemon owes, as far as we know."""
+        return [] if self.record is None else [f"not answered: {request!r}" for request in self.record.unanswered]
 
     def begin(self, coroutine: Coroutine[Any, Any, T]) -> Begun[T]:
         """Begin a system call, or several, and return without waiting."""
         if self.over:
             coroutine.close()
-            self.check_mounted()
+            self.check_alive()
         task = Task("kernel", coroutine)
         self.runner.start(task)
         return Begun(self, task)
 
-    def check_mounted(self) -> None:
+    @property
+    def over(self) -> bool:
+        """Nothing is mounted any more. A mount that has been detached lives on until nobody uses it."""
+        return self.closed or not self.superblock.active
+
+    def check_alive(self) -> None:
         """Raise RuntimeError if all is over."""
+        if self.forked:
+            raise RuntimeError(
+                "this kernel belongs to the process that made it, whose threads a fork does not copy: make another here"
+            )
         if self.over:
             raise RuntimeError("nothing is mounted any more: this kernel has been closed, or unmounted")
+
+    def check_mounted(self) -> None:
+        """Raise RuntimeError if all is over, or it has been unmounted lazily, and only those find it who use it."""
+        self.check_alive()
+        if self.superblock.detached:
+            raise RuntimeError("nothing is mounted here any more: only processes that use what was can go on")
 
     def recorded(self) -> Record:
         """Return the record of requests.
@@ -217,7 +312,7 @@ class Ends:
 
     async def _let_daemon_read(self, record: Record) -> None:
         self.superblock.drop_caches()
-        await record.everything_read(self.connection, LINGER)
+        await record.settled(self.connection, LINGER)
 
     async def as_task(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Await kernel code: in the task that runs, or from an event loop as a task of its own."""
@@ -244,9 +339,13 @@ class Ends:
 
     def raise_failure(self) -> None:
         """With `strict`, raise what a method has raised; once."""
-        failure, self.failure = self.failure, None
+        failure = self._taken_failure()
         if failure is not None:
             raise failure
+
+    def _taken_failure(self) -> BaseException | None:
+        failure, self.failure = self.failure, None
+        return failure
 
     # --- ending
 
@@ -261,9 +360,8 @@ class Ends:
         try:
             await self.as_task(umount(self.superblock, flags))
         except BaseException:
-            self.process = self.new_process(0, 0) if self.process.ended else self.process
+            self.process = self._own_process() if self.process.ended else self.process
             raise
-        self.over = True
 
     def close(self) -> None:
         """End all processes, unmount, and wait for the daemon; abort what does not end. Idempotent."""
@@ -272,7 +370,7 @@ class Ends:
         try:
             self._leave()
         finally:  # also when Ctrl-C comes meanwhile
-            self.closed = self.over = True
+            self.closed = True
             self.abort()
             self._wait_for_daemon()
             self._put_away()
@@ -286,7 +384,7 @@ class Ends:
         try:
             await in_a_thread(self._leave)
         finally:
-            self.closed = self.over = True
+            self.closed = True
             self.abort()
             if isinstance(self.server, AsyncServer):
                 await to_its_end(self.server.ended.wait())
@@ -308,7 +406,7 @@ class Ends:
     async def _end_all(self) -> None:
         for process in list(self.system.processes.values()):
             await process.exit()
-        if not self.over:
+        if not self.superblock.detached:
             await self.unmount()
 
     def _wait_for_daemon(self) -> None:
@@ -316,6 +414,21 @@ class Ends:
             self.server.wait()
         elif isinstance(self.server, TaskServer):
             self.server.tidy_up()
+
+    def __del__(self) -> None:
+        if not getattr(self, "closed", True):
+            self.abandon()
+
+    def abandon(self) -> None:
+        """Let go of what would be complained of, and say nothing to the filesystem: nobody has closed us."""
+        if isinstance(self.runner, FixedOrder):
+            self.closed = True
+            self.runner.abandon()
+
+    def left_behind(self) -> None:
+        """We are in a forked child, and our threads are not: nothing can be used here, nor need be closed."""
+        if isinstance(self.runner, Locked):
+            self.closed = self.forked = True
 
     def _put_away(self) -> None:
         self.runner.close()

@@ -86,8 +86,13 @@ class AwaitableFile:
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, *exception: object) -> None:
-        if kind is not GeneratorExit:  # else it is dropped while it sleeps, and can await nothing more
+        if kind is GeneratorExit:  # it is dropped while it sleeps, and can await nothing more
+            return
+        try:
             await self.close()
+        except OSError:
+            if kind is None:  # else what went wrong first tells more
+                raise
 
 
 class RawFile(io.RawIOBase):

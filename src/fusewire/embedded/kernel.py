@@ -23,6 +23,7 @@ kernel.awaitable.unlink("/a")`. `kernel.awaitable` is the same kernel, whose cal
 
 from __future__ import annotations
 
+import inspect
 import stat
 from collections.abc import Coroutine, Iterable
 from types import TracebackType
@@ -56,7 +57,7 @@ __all__ = ["AwaitableKernel", "Kernel"]
 T = TypeVar("T")
 
 RECORDED: Final = 10_000  # requests that are kept, where nothing else is said
-UNBOUNDED: Final = 0xFFFFFFFF  # bytes of one READ
+UNBOUNDED: Final = 0xFFFFFFFF  # bytes of one READ; and the number of nobody, user or group
 
 
 class Inspected:
@@ -142,7 +143,9 @@ class AwaitableKernel(Inspected, Paths):
 
     def process(self, uid: int = 0, gid: int | None = None, groups: Iterable[int] = ()) -> kernel_end.Process:
         """Make a process, in the root directory, with a umask of 022. `gid` is `uid` if it is not given."""
-        return self.ends.new_process(uid, uid if gid is None else gid, frozenset(groups))
+        self.ends.check_mounted()
+        gid = uid if gid is None else gid
+        return self.ends.new_process(checked_id(uid), checked_id(gid), frozenset(map(checked_id, groups)))
 
     async def unmount(self, *, lazy: bool = False, force: bool = False) -> None:
         """Unmount. With `lazy`, even if a process uses it, and really when none does; with `force`, abort first.
@@ -161,7 +164,18 @@ class AwaitableKernel(Inspected, Paths):
 
 
 class Kernel(Inspected, Blocking):
-    """A kernel whose calls are plain."""
+    """A kernel's end in this process, and a filesystem that serves it: to use and to test it without a mount.
+
+    What pathlib offers it has itself, the path first; what `os` offers have its processes:
+
+        with fusewire.Kernel(what) as kernel:
+            kernel.write_bytes("/a", b"hi")
+            process = kernel.process(uid=1000)
+            fd = process.open("/a", os.O_RDWR)
+            kernel.requests, kernel.violations, kernel.leaks()
+
+    Under `async with` all calls are awaited. The guide is docs/embedded.md.
+    """
 
     def __init__(
         self,
@@ -199,6 +213,11 @@ class Kernel(Inspected, Blocking):
         """
         if runner is not None and runner not in RUNNERS:
             raise ValueError(f"runner={runner!r}: there are {', '.join(map(repr, RUNNERS))}")
+        for name, number in (("minor", minor), ("threads", threads), ("requests", requests)):
+            if not isinstance(number, int | None):
+                raise TypeError(f"{name}={number!r}: it is a whole number")
+        if not isinstance(options, str | MountOptions | Options):
+            raise TypeError(f"options={options!r}: they are as after -o, such as 'ro,attr_timeout=0', or given by name")
         if requests < 0:
             raise ValueError(f"requests={requests}: a number of requests is not negative")
         filesystem = as_filesystem(what)
@@ -242,7 +261,7 @@ class Kernel(Inspected, Blocking):
             self._ends.close()
 
     def __enter__(self) -> Self:
-        assert self.ends
+        self.ends.check_alive()
         return self
 
     def __exit__(
@@ -257,6 +276,7 @@ class Kernel(Inspected, Blocking):
             ends = Ends(self._plan, self._runner or ASYNCIO)
             await ends.start_async()
             self._ends = ends
+        self._ends.check_alive()
         return AwaitableKernel(self._ends)
 
     async def __aexit__(
@@ -291,11 +311,11 @@ class Kernel(Inspected, Blocking):
         """Run a coroutine, made of awaited calls, to its end; without one, in fixed order, all that can go on."""
         if coroutine is None:
             return self.ends.runner.run()
-        return self.ends.call(coroutine)
+        return self.ends.call(checked_call(coroutine))
 
     def begin(self, coroutine: Coroutine[Any, Any, T]) -> Begun[T]:
         """Begin a call, such as `process.awaitable.unlink("/a")`, and return without waiting."""
-        return self.ends.begin(coroutine)
+        return self.ends.begin(checked_call(coroutine))
 
     unmount = blocking(AwaitableKernel.unmount)
 
@@ -351,6 +371,17 @@ class Kernel(Inspected, Blocking):
     chown = blocking(Paths.chown)
 
 
+def checked_call(coroutine: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:
+    """Return `coroutine`.
+
+    Raises:
+        TypeError: it is none.
+    """
+    if not inspect.iscoroutine(coroutine):
+        raise TypeError(f"{coroutine!r} is no call that can be awaited, such as process.awaitable.stat('/')")
+    return coroutine
+
+
 def kernel_options(options: MountOptions, root_type: int) -> Options:
     """Return what mount(2) would be told."""
     return Options(
@@ -365,6 +396,19 @@ def kernel_options(options: MountOptions, root_type: int) -> Options:
         subtype=options.subtype,
         source=options.fsname,
     )
+
+
+def checked_id(number: int) -> int:
+    """Return `number`.
+
+    Raises:
+        TypeError, ValueError: it is none that a user or a group can have.
+    """
+    if not isinstance(number, int):
+        raise TypeError(f"{number!r} is no user or group: they are numbers here")
+    if not 0 <= number < UNBOUNDED:
+        raise ValueError(f"{number} is no user or group: their numbers are 0 to {UNBOUNDED - 1}")
+    return number
 
 
 def profile_named(name: str) -> Profile:

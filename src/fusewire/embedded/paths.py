@@ -62,6 +62,8 @@ class Paths:
 
     async def write_text(self, path: Path, text: str, encoding: str = "utf-8", errors: str = "strict") -> int:
         """Make a file, or empty it, and write `text` to it, encoded; return how many characters that are."""
+        if not isinstance(text, str):
+            raise TypeError(f"a text is written, which is a str, not {type(text).__name__}: for bytes say write_bytes")
         await self.write_bytes(path, text.encode(encoding, errors))
         return len(text)
 

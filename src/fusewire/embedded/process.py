@@ -11,6 +11,9 @@ calls are to be awaited, in an event loop or by a filesystem that uses its own m
 
 from __future__ import annotations
 
+import errno
+import os
+import stat
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -226,4 +229,7 @@ class Process(Blocking):
         Text is UTF-8 where `encoding` is not given.
         """
         fd = self.open(path, flags_of(mode.replace("t", "", 1)), permissions)
+        if stat.S_ISDIR(self.fstat(fd).st_mode):
+            self.close(fd)
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
         return stream(RawFile(self, fd, mode, str(path)), buffering, encoding, errors, newline)

@@ -85,18 +85,21 @@ class Record:
     most: int
     requests: deque[RecordedRequest] = field(init=False)
     ledger: Ledger = field(init=False, default_factory=Ledger)
-    waitq: WaitQueue = field(init=False, default_factory=lambda: WaitQueue("what the daemon reads"))
+    waitq: WaitQueue = field(init=False, default_factory=lambda: WaitQueue("what the daemon reads and answers"))
     _open: dict[int, RecordedRequest] = field(init=False, default_factory=dict)  # not finished, by unique
 
     def __post_init__(self) -> None:
         self.requests = deque(maxlen=self.most)
 
-    async def everything_read(self, connection: Connection, timeout: float) -> None:
-        """Sleep until the daemon has read all that was sent, or for `timeout` seconds."""
+    async def settled(self, connection: Connection, timeout: float) -> None:
+        """Sleep until the daemon has read all that was sent, and answered that for which nobody else waits.
+
+        For `timeout` seconds at most.
+        """
         deadline = self.clock.now() + timeout
         alarm = self.clock.call_at(deadline, self.waitq.wake_all)
         await self.waitq.sleep(
-            until=lambda: not (connection.readable or connection.background.queue) or self.clock.now() >= deadline
+            until=lambda: not (connection.readable or connection.background.number) or self.clock.now() >= deadline
         )
         alarm.cancel()
 
@@ -170,6 +173,8 @@ class Record:
             recorded.reply, data = reply.structs, reply.data
             recorded.reply_data, recorded.reply_size = bytes(data[:DATA]), len(data)
             self.ledger.answered(recorded, data)
+        if self.waitq.sleepers:
+            self.waitq.wake_all()
 
     def dropped(self, request: Request) -> None:
         """Note that nothing more comes of a request: if it has not been finished, it was withdrawn."""

@@ -74,7 +74,12 @@ class TaskServer:
     async def _serve(self) -> None:
         try:
             while True:
-                await self._serve_one()
+                message = await self.device.read(self.size)
+                if self.stall.hangs:
+                    await self.stall.hold_up(self.device)
+                reply = self._answer_to(message)
+                if reply is not None:
+                    await self._write(reply)
         except GeneratorExit:
             raise  # dropped, with the whole kernel: nobody is left to be told
         except BaseException as error:
@@ -82,18 +87,14 @@ class TaskServer:
             if not isinstance(error, OSError) or error.errno not in GONE:
                 raise
 
-    async def _serve_one(self) -> None:
-        message = await self.device.read(self.size)
-        if self.stall.hangs:
-            await self.stall.hold_up(self.device)
+    def _answer_to(self, message: bytes) -> Buffers | None:
+        """Do what a message asks; return the reply, or None if there is none, or none yet."""
         try:
             outcome = self.session.receive(message)
         except ProtocolError as error:
             logger.error("a message that cannot be read is passed over: %s", error)
-            return
-        reply = self._carry_out(outcome) if isinstance(outcome, Call) else outcome
-        if reply is not None:
-            await self._write(reply)
+            return None
+        return self._carry_out(outcome) if isinstance(outcome, Call) else outcome
 
     async def _write(self, reply: Buffers) -> None:
         try:

@@ -1,11 +1,38 @@
 """The kernel's end: what fs/fuse does, in a Python process.
 
 It sends requests and takes replies as Linux does, so that a filesystem cannot tell the difference.
-One request is followed from syscalls.py to connection.py to device.py, and back through the same
-files; tasks.py and waitq.py are what they run on.
+`fusewire.Kernel` (../embedded) puts a daemon's end beside it; here nothing is known of one.
 
-So far it knows UNLINK, and the LOOKUP that precedes it. What else is not modelled yet stands at
-the head of each module.
+The rooms, from the ground up:
+
+    tasks.py waitq.py locks.py clock.py   who runs, who sleeps until when, who holds what; runners/ resumes them
+    connection.py request.py device.py    the queues of one mount: a request's life, to the daemon and back
+    vfs/          the objects: names, inodes, open files, pages, locks, mounts, who somebody is. They ask nothing
+    operations/   what FUSE does for them, `fuse_...`: what is sent, and what the reply changes
+    paths/        from a path to what it leads to; open(2)
+    syscalls/     what a process may ask, by the names of `os`: walks, takes locks, hands over
+
+One request is walked down and up again:
+
+    Names.unlink     syscalls/names.py     finds the directory, takes its semaphore, looks the name up, checks
+    fuse_unlink      operations/names.py   knows that UNLINK is a nodeid and a name, and what is old afterwards
+    Connection.ask   sending.py            gets a request, queues it on `pending`, wakes a reader, and sleeps
+    Device.read      device_reading.py     moves it to `processing` and copies it out: the daemon has it
+    Device.write     device_writing.py     finds it there, copies the reply in, and wakes its sender
+
+Rules, which a test holds us to (tests/test_layering.py):
+
+- a room imports what stands above it in the list, and nothing below: objects no operations, operations
+  no paths, paths no system calls. What is imported for annotations alone is free
+- vfs, operations, paths and system calls use no connection but that of the mount they are about:
+  they import neither connection nor device. Only mounting, which makes both, does
+- the queues know nothing of what is asked, but for three who act upon the VFS as the daemon's word
+  says: mounting.py, notifications.py, and pinning.py, which keeps what a request is about
+- no import stands in a function, and no two modules import each other, in however many steps
+
+and which hold everywhere: the world changes at an `await` and nowhere else; who has slept looks
+again; clean-up never awaits; locks are taken in the order that locks.py has. What is not modelled
+stands at the head of each module.
 """
 
 from __future__ import annotations

@@ -6,6 +6,10 @@ is the same every time; one on threads or asyncio goes by the real one.
 An *alarm* is a plain function, to be called at a time: the check for requests that have lasted too
 long is one. The standing clock calls it while it is advanced, at exactly its time; the real one
 from a thread of its own, which there is only while there are alarms, and under the kernel lock.
+
+Where nothing but time is missing, a kernel in fixed order sets its clock forward to the next alarm. So
+an alarm that comes again and again says whether anybody may wait for it (`waited_for`): else time would
+run on for ever, and a deadlock never be told.
 """
 
 from __future__ import annotations
@@ -16,13 +20,19 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeAlias
 
 __all__ = ["NEVER", "Alarm", "Clock", "MonotonicClock", "StandingClock"]
 
 NEVER: Final = float("inf")  # a deadline that does not come
 
+WaitedFor: TypeAlias = Callable[[], bool]
+
 _numbers = itertools.count()
+
+
+def always() -> bool:
+    return True
 
 
 @dataclass(order=True, slots=True)
@@ -32,6 +42,7 @@ class Alarm:
     when: float
     number: int = field(init=False, default_factory=_numbers.__next__)  # of two at the same time, the older is first
     function: Callable[[], object] = field(compare=False)
+    waited_for: WaitedFor = field(compare=False, default=always)
     cancelled: bool = field(init=False, default=False, compare=False)
 
     def cancel(self) -> None:
@@ -48,8 +59,11 @@ class Clock(Protocol):
     def wall(self) -> int:
         """Return nanoseconds since 1970: what a file's times are made of."""
 
-    def call_at(self, when: float, function: Callable[[], object]) -> Alarm:
-        """Have plain kernel code called when `now()` is `when`, which may be past."""
+    def call_at(self, when: float, function: Callable[[], object], waited_for: WaitedFor = always) -> Alarm:
+        """Have plain kernel code called when `now()` is `when`, which may be past.
+
+        `waited_for` says whether somebody may be waiting for that.
+        """
 
 
 class Alarms:
@@ -66,6 +80,10 @@ class Alarms:
         while self._heap and self._heap[0].cancelled:
             heapq.heappop(self._heap)
         return self._heap[0] if self._heap else None
+
+    def next_waited_for(self) -> float:
+        """Return when the next is due for which somebody may wait; NEVER if there is none."""
+        return min((alarm.when for alarm in self._heap if not alarm.cancelled and alarm.waited_for()), default=NEVER)
 
     def take(self) -> Alarm:
         """Take that one away."""
@@ -86,15 +104,14 @@ class StandingClock:
     def wall(self) -> int:
         return self._wall + round(self._seconds * 1e9)
 
-    def call_at(self, when: float, function: Callable[[], object]) -> Alarm:
-        alarm = Alarm(when, function)
+    def call_at(self, when: float, function: Callable[[], object], waited_for: WaitedFor = always) -> Alarm:
+        alarm = Alarm(when, function, waited_for)
         self._alarms.add(alarm)
         return alarm
 
     def next_alarm(self) -> float:
-        """Return when the next alarm is due; NEVER if there is none."""
-        alarm = self._alarms.next()
-        return NEVER if alarm is None else alarm.when
+        """Return when the next alarm is due for which somebody may wait; NEVER if there is none."""
+        return self._alarms.next_waited_for()
 
     def advance(self, seconds: float) -> None:
         """Let `seconds` pass, and what is due meanwhile happen."""
@@ -129,8 +146,8 @@ class MonotonicClock:
     def wall(self) -> int:
         return time.time_ns()
 
-    def call_at(self, when: float, function: Callable[[], object]) -> Alarm:
-        alarm = Alarm(when, function)
+    def call_at(self, when: float, function: Callable[[], object], waited_for: WaitedFor = always) -> Alarm:
+        alarm = Alarm(when, function, waited_for)
         with self._changed:
             self._alarms.add(alarm)
             if self._thread is None:

@@ -25,10 +25,10 @@ from fusewire import events
 from fusewire.errors import os_error
 from fusewire.events import Step, named
 from fusewire.kernel.copying import Copy
-from fusewire.kernel.request import Request, Stage
+from fusewire.kernel.request import COPYING_OUT, Request
 from fusewire.kernel.tasks import Task, current, step
 from fusewire.kernel.user_memory import UserBuffer
-from fusewire.kernel.waitq import Sleep
+from fusewire.kernel.waitq import INTERRUPTIBLE
 from fusewire.wire import FUSE_INT_REQ_BIT, InterruptIn, encode_request
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ async def read(device: Device, room: int | UserBuffer) -> bytes:
 def _request_wait(device: Device, connection: Connection) -> Awaitable[None]:
     if device.nonblocking and device.connected and not connection.readable:
         raise os_error(errno.EAGAIN)
-    return connection.waitq.sleep(device.may_read, Sleep.INTERRUPTIBLE)
+    return connection.waitq.sleep(device.may_read, INTERRUPTIBLE)
 
 
 async def _read_interrupt(connection: Connection, room: int | UserBuffer) -> bytes:
@@ -121,7 +121,7 @@ async def _read_request(device: Device, request: Request, room: int | UserBuffer
     except BaseException:  # the reader is being closed
         device.ended_early(request, os_error(errno.EINTR), device.gone())
         raise
-    if request.stage is not Stage.COPYING_OUT or (request.interrupted and request.given_up):
+    if request.stage is not COPYING_OUT or (request.interrupted and request.given_up):
         raise device.ended_early(request, None, device.gone())
     device.io.remove(request)
     message = request.message

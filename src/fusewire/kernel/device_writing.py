@@ -23,7 +23,7 @@ from fusewire.errors import ProtocolError, os_error
 from fusewire.events import Step, named, note
 from fusewire.kernel.copying import Copy
 from fusewire.kernel.notifications import notify
-from fusewire.kernel.request import Request, Stage
+from fusewire.kernel.request import COPYING_IN, GIVEN_UP, Request, Stage
 from fusewire.kernel.tasks import step
 from fusewire.kernel.user_memory import UserBuffer
 from fusewire.wire import FUSE_INT_REQ_BIT, FUSE_UNIQUE_RESEND, OutHeader
@@ -135,7 +135,7 @@ def _interrupt_answered(device: Device, request: Request, unique: int, error: in
 async def _finish(device: Device, request: Request, error: int, source: bytes | Copy, length: int) -> None:
     connection = request.connection
     del device.processing[request.unique]
-    if request.stage is Stage.GIVEN_UP:
+    if request.stage is GIVEN_UP:
         note(Step.MATCH)
         connection.finish(request, "write")
         raise os_error(errno.ENOENT)
@@ -158,7 +158,7 @@ async def _finish(device: Device, request: Request, error: int, source: bytes | 
     except BaseException:  # the writer is being closed
         device.ended_early(request, os_error(errno.EINTR), os_error(errno.ENOENT))
         raise
-    if request.stage is not Stage.COPYING_IN or (request.interrupted and request.given_up):
+    if request.stage is not COPYING_IN or (request.interrupted and request.given_up):
         raise device.ended_early(request, None, os_error(errno.ENOENT))
     device.io.remove(request)
     connection.finish(request, "copied", errno.EIO if refused else -error)

@@ -38,12 +38,13 @@ from fusewire.wire import (
 if TYPE_CHECKING:
     from fusewire.kernel.connection import Connection
 
-__all__ = ["SINCE", "Settings", "Sysctls", "exchange_init", "known_flags", "negotiate", "offered_flags", "send_init"]
+__all__ = ["SINCE", "Settings", "Sysctls", "exchange_init", "known_flags", "negotiate", "offered_flags", "send_init", "user_limit"]
 
 PAGE: Final = 4096
 MAX_PAGES: Final = 32  # in one request, unless the daemon asks for another number
 READAHEAD: Final = 32 * PAGE  # bytes; the default of a backing device
 SECOND: Final = 1_000_000_000  # nanoseconds
+MEMORY: Final = 16 << 30  # bytes of the machine that is modelled, whichever one runs it
 
 SINCE: Final = {  # the first minor whose kernel knows a flag
     InitFlags.FUSE_ASYNC_READ: 6,
@@ -101,6 +102,14 @@ NOT_OFFERED: Final = (
 )
 
 
+def user_limit(memory: int) -> int:
+    """Return the default of `max_user_bgreq` and `max_user_congthresh` with so many bytes of memory.
+
+    A request counts as 392 bytes, and all of one user's may take one part in 8192 (sanitize_global_limit).
+    """
+    return min((memory >> 13) // 392, 0xFFFF)
+
+
 @dataclass(frozen=True, slots=True)
 class Sysctls:
     """What the system's administrator has set, in /proc/sys/fs/fuse and as parameters of the module."""
@@ -108,8 +117,8 @@ class Sysctls:
     default_request_timeout: int = 0  # seconds; 0 is none
     max_request_timeout: int = 0
     max_pages_limit: int = 256  # pages in one request
-    max_user_bgreq: int = 65535  # `max_background` of an ordinary user's daemon
-    max_user_congthresh: int = 65535
+    max_user_bgreq: int = user_limit(MEMORY)  # `max_background` of an ordinary user's daemon
+    max_user_congthresh: int = user_limit(MEMORY)
 
 
 @dataclass(frozen=True, slots=True)

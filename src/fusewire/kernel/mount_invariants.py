@@ -199,5 +199,5 @@ def _check_idle_pages(inode: Inode) -> None:
     for page in inode.pages.pages.values():
         require(99, not page.locked and not page.writeback, f"{inode}: nobody holds {page} any more")
         beyond = max(0, inode.attr.size - page.index * PAGE)
-        if page.uptodate and not page.dirty and not page.writers and beyond < PAGE:
+        if inode.is_regular and page.uptodate and not page.dirty and not page.writers and beyond < PAGE:
             require(98, not any(page.data[beyond:]), f"{inode}: {page} holds zeros beyond the end of the file")

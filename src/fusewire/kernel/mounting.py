@@ -28,7 +28,8 @@ from typing import Final
 from fusewire.errors import os_error
 from fusewire.kernel.connection import Connection
 from fusewire.kernel.device import Device
-from fusewire.kernel.init import send_init
+from fusewire.kernel.init import exchange_init, send_init
+from fusewire.kernel.operations.flusher import begin_flusher
 from fusewire.kernel.profile import LINUX, Profile
 from fusewire.kernel.vfs.dentry import Dentry
 from fusewire.kernel.vfs.inode import Inode
@@ -36,7 +37,7 @@ from fusewire.kernel.vfs.superblock import Options, Superblock
 from fusewire.kernel.vfs.system import System
 from fusewire.wire import FUSE_KERNEL_MINOR_VERSION, FUSE_ROOT_ID, Attr
 
-__all__ = ["MNT_DETACH", "MNT_FORCE", "UMOUNT_NOFOLLOW", "mount", "umount"]
+__all__ = ["MNT_DETACH", "MNT_FORCE", "UMOUNT_NOFOLLOW", "mount", "mount_synchronously", "umount"]
 
 MNT_FORCE: Final = 0x1  # include/linux/fs.h
 MNT_DETACH: Final = 0x2
@@ -63,26 +64,71 @@ def mount(
         OSError: ENOTDIR if only one of `on` and the root is a directory; ENOENT if `on` was
             removed; EBUSY if there is a root already; EINVAL if the device has been mounted before.
     """
-    if on is None and system.root is not None:
-        raise os_error(errno.EBUSY)
-    if on is not None:
-        _check_mountpoint(on, options)
+    superblock = _prepare(system, device, options, profile, minor, on, connection)
+    superblock.cover(on)
+    send_init(superblock.connection)
+    return superblock
+
+
+async def mount_synchronously(
+    system: System,
+    device: Device,
+    options: Options,
+    profile: Profile = LINUX,
+    minor: int = FUSE_KERNEL_MINOR_VERSION,
+    on: Dentry | None = None,
+    connection: Connection | None = None,
+) -> Superblock:
+    """Do as `mount`, but if the daemon has asked for SYNC_INIT wait for the answer to INIT; nobody finds it before.
+
+    Raises:
+        OSError: as `mount`; ENOTCONN if INIT fails, or whoever mounts was killed. Nothing is mounted then.
+    """
+    if not device.sync_init:
+        return mount(system, device, options, profile, minor, on, connection)
+    superblock = _prepare(system, device, options, profile, minor, on, connection)
+    try:
+        await exchange_init(superblock.connection)
+        while on is not None and on.mounted is not None:  # somebody was quicker
+            on = on.mounted.root
+        _check_place(system, options, on)
+    except BaseException:
+        superblock.abandon()
+        raise
+    superblock.cover(on)
+    return superblock
+
+
+def _prepare(
+    system: System,
+    device: Device,
+    options: Options,
+    profile: Profile,
+    minor: int,
+    on: Dentry | None,
+    connection: Connection | None,
+) -> Superblock:
+    """Make all of a mount but its place."""
+    _check_place(system, options, on)
     connection = connection or Connection(profile, minor, system.clock)
     device.bind(connection)
     superblock = Superblock(system, connection, options, system.new_device())
     connection.superblock = superblock
+    superblock.begin_flusher = begin_flusher
     root = Inode(superblock, FUSE_ROOT_ID, 0, Attr(ino=FUSE_ROOT_ID, mode=options.rootmode, nlink=1))
     superblock.inodes[FUSE_ROOT_ID] = root
     superblock.root = Dentry(superblock, None, b"/")
     superblock.root.attach(root)
-    superblock.cover(on)
     if mounted is not None:
         mounted(superblock)
-    send_init(connection)
     return superblock
 
 
-def _check_mountpoint(on: Dentry, options: Options) -> None:
+def _check_place(system: System, options: Options, on: Dentry | None) -> None:
+    if on is None:
+        if system.root is not None:
+            raise os_error(errno.EBUSY)
+        return
     if on.removed or on.dead:
         raise os_error(errno.ENOENT)
     if on.is_dir != stat.S_ISDIR(options.rootmode):

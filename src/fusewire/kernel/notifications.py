@@ -34,8 +34,8 @@ from fusewire.kernel.operations.pages import invalidate_pages
 from fusewire.kernel.operations.reading import LARGEST
 from fusewire.kernel.operations.writing import wrote
 from fusewire.kernel.resend import resend
+from fusewire.kernel.vfs.attr import STATX_BASIC
 from fusewire.kernel.vfs.dentry import Dentry, aliases
-from fusewire.kernel.vfs.inode import STATX_BASIC
 from fusewire.kernel.vfs.page_cache import PAGE, PageCache
 from fusewire.wire import (
     NOTIFICATIONS,
@@ -207,9 +207,7 @@ async def prune(connection: Connection, notice: Notice) -> None:
         if inode is not None:
             inode.hold()
             for dentry in [alias for alias in aliases(inode) if not alias.count]:
-                dentry.get()
-                dentry.drop()
-                dentry.put()
+                dentry.shrink()
             inode.drop()
 
 

@@ -50,7 +50,18 @@ from fusewire.wire import (
 if TYPE_CHECKING:
     from fusewire.kernel.connection import Connection
 
-__all__ = ["GIVING_UP", "TRANSITIONS", "Request", "Stage", "Transitions"]
+__all__ = [
+    "COPYING_IN",
+    "COPYING_OUT",
+    "FAULTING",
+    "FINISHED",
+    "GIVEN_UP",
+    "GIVING_UP",
+    "TRANSITIONS",
+    "Request",
+    "Stage",
+    "Transitions",
+]
 
 
 class Stage(enum.Enum):
@@ -115,6 +126,13 @@ GIVING_UP: Final[Transitions] = {
     (Stage.LEFT, "abort"): Stage.FINISHED,
 }
 
+# Stages that are asked for with every request: `Stage.FINISHED` costs 0.12 us in Python 3.11, a global name 0.01.
+UNUSED: Final = Stage.UNUSED
+COPYING_OUT: Final = Stage.COPYING_OUT
+COPYING_IN: Final = Stage.COPYING_IN
+GIVEN_UP: Final = Stage.GIVEN_UP
+FINISHED: Final = Stage.FINISHED
+
 LOCKED: Final = frozenset({Stage.COPYING_OUT, Stage.COPYING_IN, Stage.ABORTED})
 _NONE: Final = type(None)
 SETXATTR: Final = operation("SETXATTR")  # whose struct is shorter where SETXATTR_EXT was not agreed on
@@ -129,36 +147,67 @@ class Request:
     called once when it is finished.
     """
 
-    # What is as it mostly is costs nothing to make: an instance has only what differs.
-    operation: Operation
-    nodeid: int = 0
-    body: WireStruct | None = None
-    names: Sequence[bytes] = ()
-    data: bytes = b""
-    extensions: Extensions = NO_EXTENSIONS
-    uid: int = 0  # whose system call it is; 0 of the kernel's own
-    gid: int = 0
-    pid: int = 0
-    unique: int = 0  # given when it is queued on `pending`
-    message: bytes = b""  # as the daemon reads it, from then on
-    created: float = 0.0  # by the system's clock; 0 while no request may time out
-    stage: Stage = Stage.UNUSED
-    references: int = 1
-    force: bool = False  # it passes every gate, and no signal ends it
-    kill_aborts: bool = False  # a kill of its sender aborts the connection
-    pooled: bool = False  # it has a place in 2005's pool, to be given back
-    background: bool = False  # it counts in the connection's background, until it ends
-    interrupted: bool = False  # its sender was sent a signal while it waited
-    error: int = 0  # positive errno; 0 if none
-    reply: Reply | None = None  # None while there is none
-    reader: Task | None = None  # the task that owes the reply
-    end: Callable[[Request], None] | None = None
-    unpin: Callable[[], None] | None = None  # lets go of what is held on its account, once it is given up
-    _waitq: WaitQueue | None = None
+    __slots__ = (
+        "_waitq",
+        "background",
+        "body",
+        "connection",
+        "created",
+        "data",
+        "end",
+        "error",
+        "extensions",
+        "force",
+        "gid",
+        "interrupted",
+        "kill_aborts",
+        "message",
+        "names",
+        "nodeid",
+        "only_killable",
+        "operation",
+        "pid",
+        "pooled",
+        "reader",
+        "references",
+        "reply",
+        "stage",
+        "transitions",
+        "uid",
+        "unique",
+        "unpin",
+    )
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self.transitions = connection.profile.transitions
+        # What is asked, as `ask` fills it in.
+        self.operation: Operation
+        self.nodeid = 0
+        self.body: WireStruct | None = None
+        self.names: Sequence[bytes] = ()
+        self.data = b""
+        self.extensions: Extensions = NO_EXTENSIONS
+        self.uid = self.gid = self.pid = 0  # whose system call it is; 0 of the kernel's own
+        # Where it is in its life.
+        self.stage = UNUSED
+        self.unique = 0  # given when it is queued on `pending`
+        self.message = b""  # as the daemon reads it, from then on
+        self.created = 0.0  # by the system's clock; 0 while no request may time out
+        self.references = 1
+        self.force = False  # it passes every gate, and no signal ends it
+        self.only_killable = False  # in 2005: nothing but a fatal signal ends the wait, even before the read
+        self.kill_aborts = False  # a kill of its sender aborts the connection
+        self.pooled = False  # it has a place in 2005's pool, to be given back
+        self.background = False  # it counts in the connection's background, until it ends
+        self.interrupted = False  # its sender was sent a signal while it waited
+        self._waitq: WaitQueue | None = None  # its `waitq`, once somebody has slept there
+        self.reader: Task | None = None  # the task that owes the reply
+        self.end: Callable[[Request], None] | None = None
+        self.unpin: Callable[[], None] | None = None  # lets go of what is held on its account, once it is given up
+        # What came of it.
+        self.error = 0  # positive errno; 0 if none
+        self.reply: Reply | None = None  # None while there is none
 
     def __repr__(self) -> str:
         return f"<Request {self.unique} {self.stage.value}>"
@@ -197,7 +246,7 @@ class Request:
         self.stage = self.transitions[self.stage, verb]
 
     def is_finished(self) -> bool:
-        return self.stage is Stage.FINISHED
+        return self.stage is FINISHED
 
     @property
     def locked(self) -> bool:

@@ -119,7 +119,9 @@ async def pass_gate(connection: Connection, opened: Callable[[], bool]) -> None:
         if connection.refused:
             raise os_error(errno.ECONNREFUSED)
     except BaseException:
-        _one_less_waits(connection)
+        connection.num_waiting -= 1
+        if not connection.connected:
+            _tell_who_waits_for_the_end(connection)
         raise
 
 
@@ -169,17 +171,20 @@ def drop(connection: Connection, request: Request) -> None:
     request.references -= 1
     if request.references:
         return
+    request._waitq = None  # which refers to its request: only the garbage collector would free the two, and the reply
     if events.hook is not None:
         note(Step.PUT)
     if connection.pool.size is not None and connection.pool.give_back(request):
         connection.blocked_waitq.wake()
-    _one_less_waits(connection)
-
-
-def _one_less_waits(connection: Connection) -> None:
     connection.num_waiting -= 1
-    if not connection.num_waiting and not connection.connected:
-        connection.blocked_waitq.wake_all()  # whoever unmounts waits for this
+    if not connection.connected:
+        _tell_who_waits_for_the_end(connection)
+
+
+def _tell_who_waits_for_the_end(connection: Connection) -> None:
+    """Let who unmounts a connection that is gone go on, if nothing waits any more."""
+    if not connection.num_waiting:
+        connection.blocked_waitq.wake_all()
 
 
 async def notify_reply(connection: Connection, unique: int, nodeid: int, body: NotifyRetrieveIn, data: bytes) -> None:

@@ -5,8 +5,8 @@ comes of it is at least 15 seconds, since one looks every 15 seconds only, so th
 hangs is noticed up to 15 seconds late. One looks at the head of each queue: who stands there has
 waited longest. Whoever waits at a gate has no request yet, and may wait for ever.
 
-Nobody sleeps here. Whoever lets time pass (a runner's timer, or the one who moves a standing clock)
-calls `Timer.tick` then, or at `next_look`.
+Nobody sleeps here: looking is an alarm of the clock. In fixed order nobody waits for it while no
+request is to be seen, so that what can never go on is told as a deadlock.
 
 Source: fs/fuse/dev.c, fuse_check_timeout; fs/fuse/inode.c, init_server_timeout.
 """
@@ -38,12 +38,12 @@ def effective_timeout(asked: int, sysctls: Sysctls) -> int:
 class Timer:
     """Looks after the requests of one connection, each of which may last `timeout` seconds."""
 
-    __slots__ = ("connection", "next_look", "timeout")
+    __slots__ = ("alarm", "connection", "timeout")
 
     def __init__(self, connection: Connection, timeout: int) -> None:
         self.connection = connection
         self.timeout = timeout
-        self.next_look = connection.clock.now() + PERIOD
+        self._set()
 
     @classmethod
     def of(cls, connection: Connection) -> Timer | None:
@@ -51,14 +51,21 @@ class Timer:
         timeout = effective_timeout(connection.settings.request_timeout, connection.sysctls)
         return cls(connection, timeout) if timeout else None
 
-    def tick(self) -> None:
-        """Look, if it is time to; abort the connection if some request has lasted too long."""
+    def _set(self) -> None:
+        clock = self.connection.clock
+        self.alarm = clock.call_at(clock.now() + PERIOD, self.look, waited_for=lambda: any(self._oldest()))
+
+    def look(self) -> None:
+        """Abort the connection if some request has lasted too long; else look again in `PERIOD` seconds."""
         now = self.connection.clock.now()
-        if now < self.next_look:
-            return
-        self.next_look = now + PERIOD
         if any(now > request.created + self.timeout for request in self._oldest()):
             self.connection.abort()
+        else:
+            self._set()
+
+    def stop(self) -> None:
+        """Look no more."""
+        self.alarm.cancel()
 
     def _oldest(self) -> Iterator[Request]:
         """The head of each queue: nothing behind it is older."""

@@ -34,6 +34,7 @@ from fusewire.wire import (
     FUSE_INT_REQ_BIT,
     FUSE_KERNEL_MINOR_VERSION,
     FUSE_NAME_MAX,
+    FUSE_ROOT_ID,
     FUSE_UNIQUE_RESEND,
     EntryOut,
     InHeader,
@@ -64,7 +65,7 @@ LATCHED: Final = {
     *("COPY_FILE_RANGE", "SYNCFS", "STATX"),
 }
 OPENING: Final = {"OPEN", "OPENDIR", "CREATE", "TMPFILE"}
-NOBODYS: Final = {"INIT", "FORGET", "BATCH_FORGET", "INTERRUPT", "RELEASE", "RELEASEDIR", "DESTROY"}
+NOBODYS: Final = {"INIT", "BATCH_FORGET", "INTERRUPT", "RELEASE", "RELEASEDIR", "DESTROY"}
 MADE: Final = {"MKDIR": stat.S_IFDIR, "SYMLINK": stat.S_IFLNK, "CREATE": stat.S_IFREG, "TMPFILE": stat.S_IFREG}
 FTRUNCATE: Final = SetattrValid.FATTR_SIZE | SetattrValid.FATTR_FH | SetattrValid.FATTR_MTIME
 RESEND: Final = 7  # the notification's code
@@ -183,8 +184,8 @@ class Conversation:
         require(35, (name, header.pid) not in self.latched, f"the daemon said that it has no {name}")
 
     def _check_names(self, message: Message) -> None:
-        if message.operation.name in ("GETXATTR", "SETXATTR", "REMOVEXATTR"):
-            return
+        if message.operation.name in ("GETXATTR", "SETXATTR", "REMOVEXATTR", "TMPFILE"):
+            return  # names of attributes, and of what has none: b"/" (fs/namei.c, vfs_tmpfile)
         symlink = message.operation.name == "SYMLINK"  # whose second is where it leads
         for name in message.names[:1] if symlink else message.names:
             require(37, 0 < len(name) <= FUSE_NAME_MAX and b"/" not in name, f"{name!r} is a name")
@@ -214,7 +215,7 @@ class Conversation:
             require(33, len(ones) >= LEAST_OF_A_BATCH, "one forget is no batch")
         for one in ones:
             self.lookups.forgotten(one.nodeid, one.nlookup)
-            if not self.lookups.granted.get(one.nodeid):
+            if not self.lookups.granted.get(one.nodeid) and one.nodeid != FUSE_ROOT_ID:
                 self._check_last(one.nodeid)
 
     def _check_last(self, nodeid: int) -> None:
@@ -268,10 +269,20 @@ class Conversation:
         reply = decode_reply(raw, request.operation, minor=self.minor, request_body=request.body)
         for struct in reply.structs:
             if isinstance(struct, EntryOut):
-                self.lookups.grant(struct, MADE.get(name))
+                self.lookups.grant(struct, self._made(request))
         effect = _EFFECTS.get(name)
         if effect is not None:
             effect(self, request, reply)
+
+    def _made(self, request: Message) -> int | None:
+        """Return the type of file that `request` makes; None if it makes none."""
+        match request.operation.name:
+            case "MKNOD":
+                return stat.S_IFMT(request.body.mode)
+            case "LINK":
+                return self.lookups.type_of(request.body.oldnodeid)
+            case name:
+                return MADE.get(name)
 
     def _agree(self, request: Message, reply: Any) -> None:
         answer = self.agreed = reply.structs[0]
@@ -286,7 +297,7 @@ class Conversation:
     def _list(self, request: Message, reply: Any) -> None:
         for record, name in iter_direntplus(reply.data):
             if name not in (b".", b".."):
-                self.lookups.grant(record.entry_out, None)
+                self.lookups.grant(record.entry_out)
 
 
 _EFFECTS: Final[dict[str, Callable[[Conversation, Message, Any], None]]] = {

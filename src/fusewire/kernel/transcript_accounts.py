@@ -15,7 +15,7 @@ from stat import S_IFMT
 from typing import Any, Final, TypeAlias
 
 from fusewire.kernel.rules import require
-from fusewire.kernel.vfs.inode import plausible
+from fusewire.kernel.vfs.attr import plausible
 from fusewire.wire import FUSE_ROOT_ID, EntryOut, GetattrFlags, Message, SetattrValid
 
 __all__ = ["Handle", "Handles", "Lookups"]
@@ -30,16 +30,23 @@ class Lookups:
     """How often each nodeid was granted and not forgotten."""
 
     granted: dict[int, int] = field(default_factory=dict)
-    spoilt: set[int] = field(default_factory=set)  # granted by a reply that the kernel refuses, and does not give back
+    files: dict[int, tuple[int, int]] = field(default_factory=dict)  # generation and type, as they were last said
+    spoilt: set[int] = field(default_factory=lambda: {0})  # of which the daemon has said what cannot be
 
-    def grant(self, entry: EntryOut, kind: int | None) -> None:
+    def grant(self, entry: EntryOut, kind: int | None = None) -> None:
         """Count a reply; `kind` is the type of file that was to be made, None if any will do."""
-        nodeid = entry.nodeid
+        nodeid, file = entry.nodeid, (entry.generation, S_IFMT(entry.attr.mode))
         if not nodeid:
             return
+        another = self.granted.get(nodeid, 0) and self.files[nodeid] != file
         self.granted[nodeid] = self.granted.get(nodeid, 0) + 1
-        if nodeid == FUSE_ROOT_ID or not plausible(entry.attr) or kind not in (None, S_IFMT(entry.attr.mode)):
+        self.files[nodeid] = file
+        if nodeid == FUSE_ROOT_ID or another or not plausible(entry.attr) or kind not in (None, file[1]):
             self.spoilt.add(nodeid)
+
+    def type_of(self, nodeid: int) -> int | None:
+        """Return the type of a file that was granted."""
+        return self.files[nodeid][1] if nodeid in self.files else None
 
     def used(self, message: Message) -> None:
         """Find whatever `message` is about granted."""
@@ -48,7 +55,8 @@ class Lookups:
             require(38, known, f"{message.operation.name} of {nodeid}, which was not granted, or was forgotten")
 
     def forgotten(self, nodeid: int, nlookup: int) -> None:
-        require(47, nodeid != FUSE_ROOT_ID, "the root is never forgotten")
+        nonsense = FUSE_ROOT_ID in self.spoilt  # the daemon has said that the root is an entry of a directory
+        require(47, nodeid != FUSE_ROOT_ID or nonsense, "the root is never forgotten")
         left = self.granted.get(nodeid, 0) - nlookup
         require(43, left >= 0, f"{nodeid} is forgotten {-left} times too often")
         self.granted[nodeid] = left
@@ -96,7 +104,8 @@ class Handles:
         self.opened[handle] -= 1
         if not self.opened[handle]:
             self.closed.add(handle)
-            using = [one.operation.name for one in unanswered if handle in handles(one)]
+            names = (one.operation.name for one in unanswered if handle in handles(one))
+            using = [name for name in names if name not in RELEASING]
             require(54, not using, f"{handle[1]} is released before {', '.join(using)} is answered")
 
 

@@ -25,7 +25,7 @@ from typing import Final
 from fusewire.events import Step, named, note
 from fusewire.kernel.pinning import pin
 from fusewire.kernel.request import FAULTING, Request, Stage
-from fusewire.kernel.waitq import Sleep
+from fusewire.kernel.waitq import INTERRUPTIBLE, Sleep
 
 __all__ = ["ERESTARTNOINTR", "request_wait_answer"]
 
@@ -52,7 +52,10 @@ async def request_wait_answer(request: Request) -> None:
 
 def _first_depth(request: Request) -> Sleep:
     profile = request.connection.profile
-    return Sleep.KILLABLE if request.operation.name in profile.only_killable else Sleep.INTERRUPTIBLE
+    only_killable = request.operation.name in profile.only_killable or (
+        request.only_killable and not profile.interrupts
+    )
+    return Sleep.KILLABLE if only_killable else INTERRUPTIBLE
 
 
 async def _answered(request: Request, depth: Sleep) -> bool:

@@ -32,8 +32,8 @@ from fusewire.kernel.vfs.acl_cache import (
     encode_acl,
     grants,
 )
+from fusewire.kernel.vfs.attr import STATX_BASIC
 from fusewire.kernel.vfs.credentials import credentials, owner_or_capable
-from fusewire.kernel.vfs.inode import STATX_BASIC
 from fusewire.kernel.vfs.page_cache import PAGE
 from fusewire.wire import FUSE_ROOT_ID, InitFlags, SetxattrFlags
 

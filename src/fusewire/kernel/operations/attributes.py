@@ -22,9 +22,7 @@ from typing import TYPE_CHECKING, Final
 
 from fusewire.errors import os_error
 from fusewire.kernel.operations.pages import invalidate_pages, truncate_pages
-from fusewire.kernel.vfs.credentials import allowed
-from fusewire.kernel.vfs.inode import (
-    INVALIDATE,
+from fusewire.kernel.vfs.attr import (
     LAST_NANOSECOND,
     PERMISSIONS,
     S_IFMT,
@@ -32,12 +30,12 @@ from fusewire.kernel.vfs.inode import (
     STATX_BTIME,
     STATX_SIZE,
     STATX_TYPE,
-    TRUNCATE,
-    Inode,
     plausible,
     seconds,
     with_whole_seconds,
 )
+from fusewire.kernel.vfs.credentials import allowed
+from fusewire.kernel.vfs.inode import INVALIDATE, TRUNCATE, Inode
 from fusewire.wire import Attr, AttrOut, GetattrFlags, GetattrIn, Statx, StatxIn, StatxOut, SxTime
 
 if TYPE_CHECKING:
@@ -57,6 +55,8 @@ __all__ = [
 
 SECOND: Final = 1_000_000_000  # nanoseconds
 MASK_64: Final = (1 << 64) - 1
+NOBODY: Final = 0xFFFFFFFF  # an id that is none,
+OVERFLOW: Final = 65534  # and what is shown of it (/proc/sys/kernel/overflowuid)
 DEVICE_TYPES: Final = (stat.S_IFCHR, stat.S_IFBLK)
 AT_STATX_FORCE_SYNC: Final = 0x2000  # include/uapi/linux/fcntl.h
 AT_STATX_DONT_SYNC: Final = 0x4000
@@ -82,8 +82,10 @@ async def fuse_getattr(inode: Inode, mask: int = STATX_BASIC, flags: int = 0) ->
         OSError: EACCES if the caller may not use the mount; EIO if the inode is bad, or becomes so;
             what GETATTR ends in.
     """
-    inode.check_bad()
-    check_allowed(inode.superblock)
+    if inode.bad:
+        raise os_error(errno.EIO)
+    if not inode.superblock.options.allow_other:
+        check_allowed(inode.superblock)
     if inode.stale(mask) if not flags else _sync(inode, mask, flags):
         return _stat(inode, _shown(inode, await getattr_now(inode)))
     return stat_of(inode)
@@ -225,7 +227,7 @@ def stat_of(inode: Inode) -> os.stat_result:
 
 def _shown(inode: Inode, attr: Attr) -> Attr:
     """Return `attr` of a reply with what is not the daemon's to say put right."""
-    if not inode.kept_locally:
+    if not inode.is_regular or not inode.kept_locally:
         return attr
     mine = inode.attr
     return replace(
@@ -255,8 +257,8 @@ def _stat(inode: Inode, attr: Attr) -> os.stat_result:
             attr.ino,
             inode.superblock.dev,
             attr.nlink,
-            attr.uid,
-            attr.gid,
+            attr.uid if attr.uid != NOBODY else OVERFLOW,
+            attr.gid if attr.gid != NOBODY else OVERFLOW,
             attr.size,
             atime,
             mtime,
@@ -268,7 +270,7 @@ def _stat(inode: Inode, attr: Attr) -> os.stat_result:
             mtime_ns,
             ctime_ns,
             1 << (attr.blksize or inode.superblock.options.blksize).bit_length() - 1,
-            attr.blocks,
+            attr.blocks if attr.blocks < 1 << 63 else _signed(attr.blocks),
             _device(mine.rdev) if mode & S_IFMT in DEVICE_TYPES else 0,
         )
     )

@@ -15,7 +15,7 @@ from fusewire.errors import os_error
 from fusewire.kernel.operations.lock_owner import owner_of
 from fusewire.kernel.operations.releasing import put_file
 from fusewire.kernel.operations.writeback import write_inode
-from fusewire.kernel.vfs.inode import STATX_BLOCKS
+from fusewire.kernel.vfs.attr import STATX_BLOCKS
 from fusewire.wire import FlushIn, InitFlags, OpenFlags
 
 if TYPE_CHECKING:

@@ -18,13 +18,14 @@ import os
 from typing import TYPE_CHECKING, Final
 
 from fusewire.errors import os_error
+from fusewire.kernel.operations.changing import remove_privileges
 from fusewire.kernel.operations.pages import discard_pages
+from fusewire.kernel.operations.read_write import fuse_read, write
 from fusewire.kernel.operations.readahead import state_of
-from fusewire.kernel.operations.reading import fuse_read, get_pages
-from fusewire.kernel.operations.setattr import remove_privileges
+from fusewire.kernel.operations.reading import get_pages
 from fusewire.kernel.operations.space import flush_range
 from fusewire.kernel.operations.times import flush_time_update, touch
-from fusewire.kernel.operations.writing import write, wrote
+from fusewire.kernel.operations.writing import wrote
 from fusewire.kernel.vfs.iocb import Iocb
 from fusewire.kernel.vfs.page_cache import PAGE
 from fusewire.kernel.waitq import Sleep

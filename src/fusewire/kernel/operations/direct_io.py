@@ -38,7 +38,7 @@ from fusewire.kernel.operations.reading import cached_read
 from fusewire.kernel.operations.setattr import set_size
 from fusewire.kernel.operations.writeback import sync_writes, write_and_wait
 from fusewire.kernel.operations.writing import checked, perform_write, piece_of, wrote
-from fusewire.kernel.vfs.inode import STATX_ATIME
+from fusewire.kernel.vfs.attr import STATX_ATIME
 from fusewire.kernel.vfs.page_cache import PAGE
 from fusewire.wire import InitFlags, OpenFlags
 

@@ -26,9 +26,8 @@ from typing import TYPE_CHECKING, Final
 from fusewire.errors import ProtocolError, os_error
 from fusewire.kernel.operations.attributes import refresh
 from fusewire.kernel.operations.direntplus import link_direntplus
-from fusewire.kernel.tasks import current
+from fusewire.kernel.vfs.attr import STATX_ATIME, STATX_MTIME
 from fusewire.kernel.vfs.directory_cache import Cursor, DirectoryCache, Entry
-from fusewire.kernel.vfs.inode import STATX_ATIME, STATX_MTIME
 from fusewire.wire import (
     EntryOut,
     ForgetIn,
@@ -62,10 +61,10 @@ class Room:
         self.too_small = False  # an entry did not fit
 
     def take(self, entry: Entry) -> bool:
-        """Add `entry`; False if there is no room for it, or the caller is wanted elsewhere."""
+        """Add `entry`; False if there is no room for it. A signal ends nothing here (FILLDIR_FLAG_NOINTR)."""
         length = (HEAD + len(entry.name) + 1 + 7) & ~7
         self.too_small = length > self.left
-        if self.too_small or (self.entries and current().signal):
+        if self.too_small:
             return False
         self.left -= length
         self.entries.append(entry)

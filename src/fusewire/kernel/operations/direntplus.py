@@ -13,10 +13,11 @@ import errno
 
 from fusewire.errors import os_error
 from fusewire.kernel.operations.attributes import change_attributes, settle_pages
-from fusewire.kernel.operations.entries import iget, keep_entry, reused, seconds, spliced
+from fusewire.kernel.operations.entries import iget, keep_entry, reused, spliced
 from fusewire.kernel.operations.lookup import wait_for_lookup
+from fusewire.kernel.vfs.attr import plausible, seconds
 from fusewire.kernel.vfs.dentry import Dentry
-from fusewire.kernel.vfs.inode import Inode, plausible
+from fusewire.kernel.vfs.inode import Inode
 from fusewire.wire import FUSE_ROOT_ID, EntryOut, InitFlags
 
 __all__ = ["link_direntplus"]

@@ -18,8 +18,9 @@ import stat
 from typing import TYPE_CHECKING, Final
 
 from fusewire.errors import os_error
+from fusewire.kernel.vfs.attr import STATX_BASIC, seconds
 from fusewire.kernel.vfs.dentry import EXPIRED, Dentry
-from fusewire.kernel.vfs.inode import STATX_BASIC, Inode, seconds
+from fusewire.kernel.vfs.inode import Inode
 from fusewire.wire import Attr, EntryOut
 
 if TYPE_CHECKING:
@@ -33,7 +34,6 @@ __all__ = [
     "known",
     "place",
     "reused",
-    "seconds",
     "spliced",
 ]
 

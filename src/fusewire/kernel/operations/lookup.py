@@ -21,16 +21,20 @@ fuse_dentry_revalidate, fuse_lookup.
 from __future__ import annotations
 
 import errno
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from fusewire.errors import os_error
 from fusewire.kernel.operations.attributes import change_attributes, settle_pages
-from fusewire.kernel.operations.entries import iget, keep_entry, known, reused, seconds, spliced
+from fusewire.kernel.operations.entries import iget, keep_entry, known, reused, spliced
 from fusewire.kernel.tasks import current
+from fusewire.kernel.vfs.attr import plausible, seconds
 from fusewire.kernel.vfs.dentry import Dentry
-from fusewire.kernel.vfs.inode import Inode, plausible
+from fusewire.kernel.vfs.inode import Inode
 from fusewire.kernel.waitq import Sleep, WaitQueue
-from fusewire.wire import FUSE_ROOT_ID, EntryOut, InitFlags
+from fusewire.wire import FUSE_ROOT_ID, AttrFlags, EntryOut, InitFlags, Reply
+
+if TYPE_CHECKING:
+    from fusewire.kernel.connection import Connection
 
 __all__ = [
     "CREATE",
@@ -171,7 +175,7 @@ async def _revalidate(dentry: Dentry, inode: Inode) -> bool:
     connection = dentry.superblock.connection
     version = connection.attr_version
     try:
-        reply = await connection.ask("LOOKUP", dentry.directory.nodeid, names=(dentry.name,))
+        reply = await _ask_again(connection, dentry)
     except OSError as error:
         if error.errno in (errno.ENOMEM, errno.EINTR):
             raise
@@ -179,7 +183,7 @@ async def _revalidate(dentry: Dentry, inode: Inode) -> bool:
     entry: EntryOut = reply.structs[0]
     if entry.nodeid == 0:
         return False
-    if entry.nodeid != inode.nodeid:
+    if entry.nodeid != inode.nodeid or entry.attr.flags & AttrFlags.FUSE_ATTR_SUBMOUNT:  # which no inode of ours is
         connection.forget(entry.nodeid, 1)
         return False
     inode.nlookup += 1
@@ -189,6 +193,20 @@ async def _revalidate(dentry: Dentry, inode: Inode) -> bool:
     keep_entry(dentry, entry)
     await change_attributes(inode, entry.attr, seconds(entry.attr_valid, entry.attr_valid_nsec), version)
     return True
+
+
+async def _ask_again(connection: Connection, dentry: Dentry) -> Reply:
+    """Send the LOOKUP of a revalidation, which in 2005 could not be begun anew: only a kill ends it."""
+    nodeid, names = dentry.directory.nodeid, (dentry.name,)
+    if connection.profile.interrupts:
+        return await connection.ask("LOOKUP", nodeid, names=names)
+    request = await connection.get()
+    try:
+        request.ask("LOOKUP", nodeid, names=names)
+        request.only_killable = True
+        return await connection.send(request)
+    finally:
+        connection.drop(request)
 
 
 # What is not.

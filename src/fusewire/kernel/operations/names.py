@@ -21,11 +21,12 @@ from fusewire.errors import os_error
 from fusewire.events import named
 from fusewire.kernel.operations.attributes import settle_pages
 from fusewire.kernel.operations.creation import creation_extensions
-from fusewire.kernel.operations.entries import directory_changed, iget, place, seconds
+from fusewire.kernel.operations.entries import directory_changed, iget, place
 from fusewire.kernel.operations.times import update_cached_ctime, update_ctime
 from fusewire.kernel.tasks import current
+from fusewire.kernel.vfs.attr import STATX_ATIME, STATX_BASIC, plausible, seconds
 from fusewire.kernel.vfs.dentry import Dentry
-from fusewire.kernel.vfs.inode import STATX_ATIME, STATX_BASIC, Inode, plausible
+from fusewire.kernel.vfs.inode import Inode
 from fusewire.kernel.vfs.page_cache import PAGE, PageCache
 from fusewire.wire import (
     FUSE_ROOT_ID,

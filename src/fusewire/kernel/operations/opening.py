@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Final
 from fusewire.errors import os_error
 from fusewire.kernel.operations.attributes import settle_pages
 from fusewire.kernel.operations.creation import creation_extensions
-from fusewire.kernel.operations.entries import directory_changed, iget, instantiate, seconds
+from fusewire.kernel.operations.entries import directory_changed, iget, instantiate
 from fusewire.kernel.operations.io_mode import choose_mode
 from fusewire.kernel.operations.pages import invalidate_pages, truncate_pages
 from fusewire.kernel.operations.releasing import release_now
@@ -30,7 +30,7 @@ from fusewire.kernel.operations.times import touch
 from fusewire.kernel.operations.write_pages import link_write_file
 from fusewire.kernel.operations.writeback import no_writes
 from fusewire.kernel.tasks import current
-from fusewire.kernel.vfs.inode import STATX_BLOCKS, STATX_CTIME, STATX_MTIME, STATX_SIZE, plausible
+from fusewire.kernel.vfs.attr import STATX_BLOCKS, STATX_CTIME, STATX_MTIME, STATX_SIZE, plausible, seconds
 from fusewire.kernel.vfs.open_file import O_LARGEFILE, OpenFile
 from fusewire.wire import FUSE_ROOT_ID, CreateIn, EntryOut, InitFlags, OpenFlags, OpenIn, OpenInFlags, OpenOut
 

@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Final
 from fusewire.errors import os_error
 from fusewire.kernel.operations.acl import acl_grants
 from fusewire.kernel.operations.attributes import getattr_now
+from fusewire.kernel.vfs.attr import STATX_GID, STATX_MODE, STATX_UID
 from fusewire.kernel.vfs.credentials import allowed, credentials
-from fusewire.kernel.vfs.inode import STATX_GID, STATX_MODE, STATX_UID
 from fusewire.wire import AccessIn, InitFlags
 
 if TYPE_CHECKING:
@@ -163,8 +163,9 @@ def _has_acl(inode: Inode, who: Credentials) -> bool:
 
 async def _granted_at_last(inode: Inode, mask: int, who: Credentials) -> bool:
     """Whether mode or ACL grant `mask`, or the caller's capabilities do (generic_permission)."""
+    by_mode = _granted(inode, mask, who)  # as it is before the daemon is asked for the ACL
     by_acl = await acl_grants(inode, mask, who) if _has_acl(inode, who) else None
-    if _granted(inode, mask, who) if by_acl is None else by_acl:
+    if by_mode if by_acl is None else by_acl:
         return True
     if not who.privileged:
         return False

@@ -26,7 +26,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from fusewire.kernel.operations.releasing import put_file
-from fusewire.kernel.vfs.inode import STATX_ATIME
+from fusewire.kernel.vfs.attr import STATX_ATIME
 from fusewire.kernel.vfs.page_cache import PAGE, PageCache
 from fusewire.wire import InitFlags, ReadIn
 

@@ -18,12 +18,10 @@ Source: mm/filemap.c, filemap_read; fs/fuse/file.c, fuse_cache_read_iter, fuse_r
 from __future__ import annotations
 
 import errno
-import os
 from typing import TYPE_CHECKING, Final
 
 from fusewire.errors import os_error
 from fusewire.events import Step, note
-from fusewire.kernel.operations.attributes import refresh
 from fusewire.kernel.operations.readahead import (
     async_readahead,
     read_around,
@@ -32,45 +30,19 @@ from fusewire.kernel.operations.readahead import (
     sync_readahead,
 )
 from fusewire.kernel.tasks import Signal, current, step
-from fusewire.kernel.vfs.inode import STATX_ATIME, STATX_SIZE
+from fusewire.kernel.vfs.attr import STATX_ATIME
 from fusewire.kernel.vfs.page_cache import PAGE, PageCache
 from fusewire.kernel.waitq import Sleep
-from fusewire.wire import InitFlags, OpenFlags, ReadIn
+from fusewire.wire import OpenFlags, ReadIn
 
 if TYPE_CHECKING:
     from fusewire.kernel.vfs.open_file import OpenFile
     from fusewire.kernel.vfs.page_cache import Page
 
-__all__ = ["LARGEST", "fill_page", "fuse_read", "get_pages", "read_page"]
+__all__ = ["LARGEST", "cached_read", "fill_page", "get_pages", "read_page"]
 
 LARGEST: Final = (1 << 63) - 1  # bytes in a file (s_maxbytes)
 DIRECT_IO: Final = OpenFlags.FOPEN_DIRECT_IO
-
-
-async def fuse_read(file: OpenFile, offset: int, size: int) -> bytes:
-    """Return at most `size` bytes from `offset` on; fewer at the end of the file, or where reading fails later on.
-
-    Raises:
-        OSError: EIO if the inode is bad; EINTR if the caller was killed; otherwise as the daemon
-            says, of the size or of the first page.
-
-    Source: fs/fuse/file.c, fuse_file_read_iter; mm/filemap.c, generic_file_read_iter.
-    """
-    inode = file.inode
-    inode.check_bad()
-    if file.open_flags & DIRECT_IO:
-        from fusewire.kernel.operations.direct_io import direct_read
-
-        return await direct_read(file, offset, size)
-    if offset + size > inode.attr.size or inode.superblock.connection.has(InitFlags.FUSE_AUTO_INVAL_DATA):
-        await refresh(inode, STATX_SIZE, file)
-    if not size:
-        return b""
-    if file.flags & os.O_DIRECT:
-        from fusewire.kernel.operations.direct_io import read_past_cache
-
-        return await read_past_cache(file, offset, size)
-    return await cached_read(file, offset, size)
 
 
 async def cached_read(file: OpenFile, offset: int, size: int) -> bytes:

@@ -24,16 +24,15 @@ import errno
 import stat
 from typing import TYPE_CHECKING, Final
 
-from fusewire.errors import os_error
 from fusewire.kernel.operations.attributes import check_allowed, check_attr, getattr_now, settle_pages
 from fusewire.kernel.operations.lock_owner import lock_owner
-from fusewire.kernel.operations.privileges import has_capabilities, privileges_to_drop, remove_capabilities
+from fusewire.kernel.operations.privileges import remove_capabilities
 from fusewire.kernel.operations.writeback import no_writes, sync_writes, write_inode
 from fusewire.kernel.tasks import current
-from fusewire.kernel.vfs.changes import Change, Changing, check_change, check_touch, lends_group, lends_ids
+from fusewire.kernel.vfs.attr import STATX_BASIC, seconds
+from fusewire.kernel.vfs.changes import Change, Changing, check_change, lends_group
 from fusewire.kernel.vfs.credentials import credentials
-from fusewire.kernel.vfs.inode import INVALIDATE, STATX_BASIC, TRUNCATE, seconds
-from fusewire.kernel.waitq import Sleep
+from fusewire.kernel.vfs.inode import INVALIDATE, TRUNCATE
 from fusewire.wire import Attr, AttrOut, InitFlags, SetattrIn, SetattrValid
 
 if TYPE_CHECKING:
@@ -41,43 +40,16 @@ if TYPE_CHECKING:
     from fusewire.kernel.vfs.inode import Inode
     from fusewire.kernel.vfs.open_file import OpenFile
 
-__all__ = ["fuse_setattr", "notify_change", "remove_privileges", "set_size", "truncate"]
+__all__ = ["KILL_SUIDGID", "fuse_setattr", "set_size"]
 
 SECOND: Final = 1_000_000_000  # nanoseconds
 MASK_64: Final = (1 << 64) - 1
 KILL_SUIDGID: Final = Changing.KILL_SUID | Changing.KILL_SGID
-SUID_OR_SGID: Final = stat.S_ISUID | stat.S_ISGID
 CHANGES_OWNER: Final = Changing.UID | Changing.GID
 WANTS_PAGES_WRITTEN: Final = (
     Changing.MODE | Changing.UID | Changing.GID | Changing.MTIME_SET | Changing.TIMES_SET
 )  # before it, under WRITEBACK_CACHE
 HANDLED: Final = InitFlags.FUSE_HANDLE_KILLPRIV | InitFlags.FUSE_HANDLE_KILLPRIV_V2
-
-
-async def truncate(dentry: Dentry, size: int, *, file: OpenFile | None = None, opening: bool = False) -> None:
-    """Make the regular file at `dentry` `size` bytes long, having taken the privileges away that this costs it.
-
-    Args:
-        file: by which ftruncate(2), or open(2) with O_TRUNC, does so; None of truncate(2).
-        opening: it is open(2). The daemon is then asked only if OPEN has not done it already.
-
-    Raises:
-        OSError: EINTR if a fatal signal came before the inode semaphore; as `notify_change`.
-
-    Source: fs/open.c, do_truncate.
-    """
-    inode = dentry.inode
-    assert inode is not None
-    change = Change(Changing.SIZE, size=size, file=file)
-    if file is not None:
-        change.what |= Changing.FILE | Changing.MTIME | Changing.CTIME
-    if opening:
-        change.what |= Changing.OPEN
-    privileges = await privileges_to_drop(inode)
-    if privileges:
-        change.what |= privileges | Changing.FORCE
-    async with inode.rwsem.exclusive(Sleep.KILLABLE):
-        await notify_change(inode, change)
 
 
 async def set_size(file: OpenFile, size: int) -> None:
@@ -86,68 +58,6 @@ async def set_size(file: OpenFile, size: int) -> None:
     The caller holds the inode semaphore. Errors as `fuse_setattr`. Source: fs/fuse/file.c, fuse_do_truncate.
     """
     await _do_setattr(file.inode, Change(Changing.SIZE | Changing.FILE, size=size, file=file))
-
-
-async def remove_privileges(inode: Inode) -> None:
-    """Take from a file, about to be written to, what a write costs it. The caller holds the inode semaphore.
-
-    Raises:
-        OSError: what GETATTR, SETATTR or REMOVEXATTR end in.
-
-    Source: fs/inode.c, file_remove_privs.
-    """
-    if inode.no_privileges or not inode.is_regular:
-        return
-    privileges = await privileges_to_drop(inode)
-    if privileges:
-        await notify_change(inode, Change(Changing.FORCE | privileges))
-    if inode.superblock.connection.has(InitFlags.FUSE_HANDLE_KILLPRIV_V2) and not inode.mode & SUID_OR_SGID:
-        inode.no_privileges = True
-
-
-async def notify_change(inode: Inode, change: Change, dentry: Dentry | None = None) -> None:
-    """Make `change`, if its caller may; it is completed. The caller holds the inode semaphore.
-
-    Args:
-        dentry: by which a directory was found.
-
-    Raises:
-        OSError: EOPNOTSUPP for the mode of a symlink; as `fuse_setattr`.
-    """
-    await check_touch(inode, change)
-    if change.what & Changing.MODE:
-        if inode.is_symlink:
-            raise os_error(errno.EOPNOTSUPP)
-        if lends_ids(change.mode):
-            inode.no_privileges = False  # even if the change is refused after all
-    _set_times(inode, change)
-    if change.what & Changing.KILL_PRIV and not await has_capabilities(inode):
-        change.what &= ~Changing.KILL_PRIV
-    _kill_in_mode(inode, change)
-    if change.what & ~KILL_SUIDGID:
-        await fuse_setattr(inode, change, dentry)
-
-
-def _set_times(inode: Inode, change: Change) -> None:
-    superblock = inode.superblock
-    gran = superblock.connection.settings.time_gran
-    now = superblock.system.clock.wall()
-    atime = change.atime if change.what & Changing.ATIME_SET else now
-    mtime = change.mtime if change.what & Changing.MTIME_SET else now
-    change.atime, change.mtime, change.ctime = atime - atime % gran, mtime - mtime % gran, now - now % gran
-
-
-def _kill_in_mode(inode: Inode, change: Change) -> None:
-    """Say what loses suid and sgid as a change of mode, too, as far as we know of the mode."""
-    mode = inode.mode
-    if change.what & Changing.KILL_SUID and mode & stat.S_ISUID:
-        change.what |= Changing.MODE
-        change.mode = mode & ~stat.S_ISUID
-    if change.what & Changing.KILL_SGID and mode & stat.S_ISGID:
-        if not change.what & Changing.MODE:
-            change.what |= Changing.MODE
-            change.mode = mode
-        change.mode &= ~stat.S_ISGID
 
 
 async def fuse_setattr(inode: Inode, change: Change, dentry: Dentry | None = None) -> None:

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Final
 
 from fusewire.errors import os_error
 from fusewire.kernel.operations.attributes import refresh
+from fusewire.kernel.operations.changing import remove_privileges
 from fusewire.kernel.operations.pages import truncate_range
 from fusewire.kernel.operations.reading import LARGEST
-from fusewire.kernel.operations.setattr import remove_privileges
 from fusewire.kernel.operations.times import flush_time_update, touch
 from fusewire.kernel.operations.writeback import sync_writes, write_and_wait
 from fusewire.kernel.operations.writing import MODIFIED, wrote
-from fusewire.kernel.vfs.inode import STATX_SIZE
+from fusewire.kernel.vfs.attr import STATX_SIZE
 from fusewire.kernel.vfs.page_cache import PAGE
 from fusewire.wire import FallocateFlags, FallocateIn, LseekIn
 

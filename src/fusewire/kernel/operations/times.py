@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from fusewire.kernel.operations.releasing import put_file
 from fusewire.kernel.operations.write_pages import forget_clean, note_dirty, state_of
-from fusewire.kernel.vfs.inode import STATX_CTIME
+from fusewire.kernel.vfs.attr import STATX_CTIME
 from fusewire.wire import SetattrIn, SetattrValid
 
 if TYPE_CHECKING:

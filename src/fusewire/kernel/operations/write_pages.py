@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Final
 
 from fusewire.errors import os_error
 from fusewire.kernel.operations.releasing import put_file
-from fusewire.kernel.vfs.inode import STATX_BLOCKS, STATX_CTIME, STATX_MTIME
+from fusewire.kernel.vfs.attr import STATX_BLOCKS, STATX_CTIME, STATX_MTIME
 from fusewire.kernel.vfs.page_cache import PAGE
 from fusewire.kernel.vfs.writeback import Batch, Writeback
 from fusewire.wire import WriteFlags, WriteIn
@@ -85,6 +85,7 @@ def note_dirty(inode: Inode, writeback: Writeback) -> None:
     if not writeback.is_dirty:
         writeback.dirty_since = inode.superblock.system.clock.now()
         inode.superblock.dirty_inodes[inode] = None
+        inode.superblock.begin_flusher(inode.superblock)
 
 
 def forget_clean(inode: Inode) -> None:
@@ -99,7 +100,7 @@ def link_write_file(file: OpenFile) -> None:
     if inode.write_files is None:
         inode.write_files = []
     if file not in inode.write_files:
-        inode.write_files.append(file)
+        inode.write_files.insert(0, file)  # the last one is asked first
 
 
 # Sending it.

@@ -28,23 +28,16 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from fusewire.errors import os_error
-from fusewire.kernel.operations.attributes import refresh
-from fusewire.kernel.operations.cached_write import cached_write
-from fusewire.kernel.operations.reading import DIRECT_IO, LARGEST
-from fusewire.kernel.operations.setattr import remove_privileges
-from fusewire.kernel.operations.syncing import fuse_fsync
-from fusewire.kernel.operations.times import touch
+from fusewire.kernel.operations.reading import LARGEST
 from fusewire.kernel.tasks import current
 from fusewire.kernel.user_memory import UserBuffer
-from fusewire.kernel.vfs.changes import suidgid_to_drop
-from fusewire.kernel.vfs.inode import STATX_BLOCKS, STATX_CTIME, STATX_MODE, STATX_MTIME, STATX_SIZE
+from fusewire.kernel.vfs.attr import STATX_BLOCKS, STATX_CTIME, STATX_MTIME, STATX_SIZE
 from fusewire.kernel.vfs.iocb import Iocb
 from fusewire.kernel.vfs.page_cache import PAGE, PageCache
 from fusewire.wire import InitFlags, WriteFlags, WriteIn
 
 if TYPE_CHECKING:
     from fusewire.kernel.vfs.inode import Inode
-    from fusewire.kernel.vfs.open_file import OpenFile
     from fusewire.kernel.vfs.page_cache import Page
 
 __all__ = [
@@ -52,66 +45,13 @@ __all__ = [
     "Source",
     "can_keep_privileges",
     "checked",
-    "fuse_write",
     "perform_write",
     "piece_of",
-    "write",
     "wrote",
 ]
 
 Source: TypeAlias = memoryview | UserBuffer
 MODIFIED: Final = STATX_MTIME | STATX_CTIME | STATX_BLOCKS | STATX_SIZE
-
-
-async def fuse_write(file: OpenFile, offset: int, data: bytes | bytearray | memoryview | UserBuffer) -> int:
-    """Write `data` at `offset`, or at the end under O_APPEND; return how many bytes were written.
-
-    Fewer than given are the sign of an error, or of a kill, after some were written.
-
-    Raises:
-        OSError: EIO if the inode is bad, or the daemon wrote nothing, or more than there was; EFBIG
-            if `offset` is beyond any file; EINTR if the caller was killed; otherwise as the daemon says.
-    """
-    return await write(Iocb(file, offset), data)
-
-
-async def write(iocb: Iocb, data: bytes | bytearray | memoryview | UserBuffer) -> int:
-    """Write `data` as `iocb` says, and move its position on; return and errors as `fuse_write`."""
-    iocb.file.inode.check_bad()
-    source = memoryview(data).cast("B") if isinstance(data, bytes | bytearray | memoryview) else data
-    if iocb.file.open_flags & DIRECT_IO:
-        from fusewire.kernel.operations.direct_io import direct_write
-
-        return await direct_write(iocb, source)
-    count = await _write_by_cache(iocb, source)
-    if count > 0 and iocb.dsync:
-        end = iocb.position
-        await fuse_fsync(iocb.file, not iocb.sync, (end - count) // PAGE, (end - 1) // PAGE)
-    return count
-
-
-async def _write_by_cache(iocb: Iocb, data: Source) -> int:
-    inode = iocb.file.inode
-    connection = inode.superblock.connection
-    later = False
-    if connection.has(InitFlags.FUSE_WRITEBACK_CACHE):
-        await refresh(inode, STATX_SIZE | STATX_MODE, iocb.file)
-        later = not (connection.has(InitFlags.FUSE_HANDLE_KILLPRIV_V2) and suidgid_to_drop(inode))
-    async with inode.rwsem.exclusive():
-        size = checked(iocb, len(data))
-        if not size:
-            return 0
-        await remove_privileges(inode)
-        if later and not iocb.direct:
-            count = await cached_write(iocb.file, iocb.position, data, size)
-            iocb.position += count
-            return count
-        touch(inode)
-        if iocb.direct:
-            from fusewire.kernel.operations.direct_io import write_past_cache
-
-            return await write_past_cache(iocb, data, size)
-        return await perform_write(iocb, data, 0, size)
 
 
 def checked(iocb: Iocb, size: int) -> int:

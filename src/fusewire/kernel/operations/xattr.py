@@ -12,14 +12,11 @@ Source: fs/fuse/xattr.c; fs/xattr.c, xattr_permission; security/commoncap.c, cap
 from __future__ import annotations
 
 import errno
-import stat
 from typing import TYPE_CHECKING, Final
 
 from fusewire.errors import os_error
 from fusewire.kernel.operations.attributes import check_allowed
-from fusewire.kernel.operations.permission import MAY_READ, MAY_WRITE, permission
 from fusewire.kernel.operations.times import update_ctime
-from fusewire.kernel.vfs.credentials import credentials, owner_or_capable
 from fusewire.wire import GetxattrIn, SetxattrIn, WireStruct
 
 if TYPE_CHECKING:

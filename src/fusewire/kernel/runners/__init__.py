@@ -17,20 +17,25 @@ from __future__ import annotations
 
 import asyncio
 import errno
+from collections import deque
 from collections.abc import Callable, Collection, Coroutine
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, cast
 
 from fusewire.errors import os_error
-from fusewire.kernel.tasks import Killed, Task
+from fusewire.kernel.tasks import Killed, Task, running
 
 if TYPE_CHECKING:
     from fusewire.kernel.vfs.caller import Caller
 
-__all__ = ["Method", "Runner", "method_here", "outcome", "settle"]
+__all__ = ["Deadlock", "Method", "Runner", "method_here", "outcome", "runs_now", "settle"]
 
 T = TypeVar("T")
+
+
+class Deadlock(RuntimeError):
+    """Nothing can go on. Its text says who waits for whom."""
 
 
 @dataclass(slots=True, eq=False)
@@ -71,6 +76,12 @@ class Runner(Protocol):
 
     def close(self) -> None:
         """End what is left of the tasks, and let everything go that was needed to run them."""
+
+
+def runs_now(runnable: deque[Task]) -> bool:
+    """Whether this thread is running a task of the runner whose `runnable` this is, and not of another kernel's."""
+    task = running()
+    return task is not None and task.runnable is runnable
 
 
 def outcome(task: Task) -> Any:

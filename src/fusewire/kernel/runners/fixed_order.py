@@ -10,8 +10,8 @@ Beyond that it is a deadlock, of which the seed has two. Linux would have everyb
 here the caller gets `Deadlock`, which names who waits for whom. The tasks stay as they are: an
 abort or a kill frees them, and a kernel so stuck can be closed.
 
-A task does not run other tasks. Whoever is run by us and calls us, which is the method of a
-filesystem that uses its own mount, is told to await instead.
+A task does not run other tasks of ours. Whoever is run by us and calls us, which is the method of a
+filesystem that uses its own mount, is told to await instead. It may use another kernel as it likes.
 """
 
 from __future__ import annotations
@@ -24,18 +24,14 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from fusewire.kernel.clock import NEVER, StandingClock
-from fusewire.kernel.runners import method_here, outcome, settle
+from fusewire.kernel.runners import Deadlock, method_here, outcome, settle
 from fusewire.kernel.runners.standing_loop import StandingLoop
-from fusewire.kernel.tasks import Task, running
+from fusewire.kernel.tasks import Task
 from fusewire.kernel.vfs.caller import Caller
 
 __all__ = ["Deadlock", "FixedOrder"]
 
 T = TypeVar("T")
-
-
-class Deadlock(RuntimeError):
-    """Nothing can go on. Its text says who waits for whom."""
 
 
 class FixedOrder:
@@ -58,7 +54,7 @@ class FixedOrder:
             RuntimeError: called by a method of a filesystem, which must await instead; or by two threads at once.
             Deadlock: nothing can go on.
         """
-        if self._thread or running() is not None:
+        if self._thread:
             coroutine.close()
             raise self._busy()
         task = Task("kernel" if process is None else process.name, coroutine, process)
@@ -108,6 +104,16 @@ class FixedOrder:
         if self.loop is not None:
             self.loop.put_away()
             self.loop = None
+
+    def abandon(self) -> None:
+        """Drop all tasks as they are, without letting anything go on."""
+        self._thread = threading.get_ident()  # clean-up may call us
+        for task in list(self.tasks):
+            task.context.run(task.coroutine.close)
+        self.tasks.clear()
+        self.runnable.clear()
+        if self.loop is not None:
+            self.loop.abandon()
 
     # --- by a filesystem
 
@@ -201,7 +207,7 @@ class FixedOrder:
             )
         return RuntimeError(
             "a method of a filesystem cannot wait for its own kernel in fixed order, where it would wait for itself: "
-            "make it `async def` and await the call of `kernel.awaitable`, or use runner='threads'"
+            "make it `async def` and await the call of `kernel.awaitable`, or use runner='threads', threads=2 or more"
         )
 
 

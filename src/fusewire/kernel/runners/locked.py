@@ -9,7 +9,9 @@ loop. Both may be used at once.
 A filesystem's methods run outside the lock, wherever the daemon's shell runs them
 (daemon/serve.py), and may use the kernel like anybody else.
 
-Nobody finds deadlocks here. As on Linux they last until something is killed, or aborted.
+Nobody finds deadlocks here. As on Linux they last until something is killed, or aborted. Two are
+known to whoever calls, and are an error: a thread that waits for the event loop that it runs itself
+(`home`), and a wait that was given a time (`call`).
 """
 
 from __future__ import annotations
@@ -22,8 +24,8 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
-from fusewire.kernel.runners import outcome, settle
-from fusewire.kernel.tasks import Killed, Task, running
+from fusewire.kernel.runners import Deadlock, outcome, runs_now, settle
+from fusewire.kernel.tasks import Killed, Task
 from fusewire.kernel.vfs.caller import Caller
 
 __all__ = ["Locked"]
@@ -40,25 +42,34 @@ class Locked:
         self.lock = threading.Lock()  # the kernel lock
         self.tasks: dict[Task, None] = {}  # a set, in the order in which they came
         self.runnable: deque[Task] = deque()  # those that were woken; some of them may sleep again
+        self.home: asyncio.AbstractEventLoop | None = None  # in which the daemon's end runs, if it is our caller's
 
-    def call(self, coroutine: Coroutine[Any, Any, T], process: Caller | None = None) -> T:
+    def call(self, coroutine: Coroutine[Any, Any, T], process: Caller | None = None, timeout: float | None = None) -> T:
         """Run `coroutine` to its end; while it sleeps, so does this thread.
 
         Ctrl-C kills the task. It ends when it may; this thread goes on at once.
 
         Raises:
             RuntimeError: called by a coroutine that we run, which must await instead.
+            Deadlock: it has not ended after `timeout` seconds, and was killed; or this thread runs the event loop
+                that it waits for.
         """
-        if running() is not None:
+        if runs_now(self.runnable):
             coroutine.close()
             raise RuntimeError("what a kernel runs cannot wait for that kernel: it awaits the calls of `awaitable`")
         task = self._task(coroutine, process)
         self.start(task)
-        self.wait(task)
+        self.wait(task, timeout)
+        if not task.finished:
+            self.do(task.kill)
+            raise Deadlock(f"{task.name} has waited for {timeout:g} seconds")
         return outcome(task)  # type: ignore[no-any-return]
 
     async def perform(self, coroutine: Coroutine[Any, Any, T], process: Caller | None = None) -> T:
         """Run `coroutine` to its end; while it sleeps, others of this loop go on."""
+        if self.home is not None and self.home.is_closed():
+            coroutine.close()
+            raise RuntimeError("the event loop in which this kernel was entered is closed: nobody serves it any more")
         task = self._task(coroutine, process)
         self.start(task)
         if not task.finished:
@@ -88,11 +99,21 @@ class Locked:
         gate.acquire()
         if self._tell_end_of(task, gate.release):
             return
+        self._look_who_waits(task)
         try:
             gate.acquire(timeout=-1 if timeout is None else timeout)
         except BaseException:  # Ctrl-C
             self.do(task.kill)
             raise
+
+    def _look_who_waits(self, task: Task) -> None:
+        """Refuse to wait in the thread that runs the event loop which alone could end this."""
+        if self.home is not None and (asyncio._get_running_loop() is self.home or self.home.is_closed()):
+            self.do(task.kill)
+            raise Deadlock(
+                "this kernel is served by an event loop, which cannot run while its thread waits here: "
+                "await the call, of what `async with` gave or of `kernel.awaitable`"
+            )
 
     async def _end_of(self, task: Task) -> None:
         loop = asyncio.get_running_loop()
@@ -130,7 +151,7 @@ class Locked:
 
     @contextmanager
     def _kernel(self) -> Iterator[None]:
-        if running() is not None:  # it is we who hold it
+        if runs_now(self.runnable):  # it is we who hold it
             yield
             return
         with self.lock:

@@ -143,6 +143,10 @@ class StandingLoop(asyncio.SelectorEventLoop):
             task.cancel()
         self.go_on()
         self.go_on()  # what was cancelled tells those that wait for it
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Drop all tasks as they are, and close."""
         for task, context in list(self.tasks.items()):
             _drop(task, context)
         self.close()

@@ -1,35 +1,27 @@
-"""What every system call of a process needs: who calls, which descriptors, and how a call returns.
+"""How a system call begins and returns.
 
 A process is made of its system calls, a family in each module of this package, all of which build
-on `Caller` here. While a system call runs, `current().process` is the process that makes it, from
-which a request takes uid, gid and pid.
+on `Caller` (vfs/caller.py). While a system call runs, `current().process` is the process that makes
+it, from which a request takes uid, gid and pid.
 """
 
 from __future__ import annotations
 
-import errno
 import functools
-import os
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from fusewire import events
-from fusewire.errors import os_error
 from fusewire.events import Step, note
 from fusewire.kernel.tasks import running
+from fusewire.kernel.vfs.caller import Caller
 from fusewire.kernel.waiting import ERESTARTNOINTR
 
-if TYPE_CHECKING:
-    from fusewire.kernel.vfs.dentry import Dentry
-    from fusewire.kernel.vfs.open_file import OpenFile
-    from fusewire.kernel.vfs.system import System
-
-__all__ = ["Caller", "Credentials", "syscall"]
+__all__ = ["syscall"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
-C = TypeVar("C", bound="Caller")
+C = TypeVar("C", bound=Caller)
 
 
 def syscall(

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Final
 from fusewire.errors import os_error
 from fusewire.kernel.operations.copying import fuse_copy_file_range, splice
 from fusewire.kernel.operations.reading import LARGEST
-from fusewire.kernel.operations.releasing import put_file
 from fusewire.kernel.syscalls.base import syscall
+from fusewire.kernel.syscalls.held import held
+from fusewire.kernel.syscalls.positions import MAX_RW_COUNT
 from fusewire.kernel.syscalls.space import Space
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Copying"]
 
-MAX_RW_COUNT: Final = 0x7FFFF000  # bytes that one call moves at most
 WORD: Final = 1 << 64
 
 
@@ -40,13 +40,7 @@ class Copying(Space):
             OSError: EBADF, also if `dst` is opened with O_APPEND; EISDIR; EINVAL if the ranges overlap in one
                 file, or for what is no regular file; EFBIG and EOVERFLOW; otherwise as the daemon says.
         """
-        source = self.opened_file(src).hold()
-        try:
-            target = self.opened_file(dst).hold()
-        except OSError:
-            put_file(source)
-            raise
-        try:
+        with held(self, src) as source, held(self, dst) as target:
             start = source.position if offset_src is None else offset_src
             target_start = target.position if offset_dst is None else offset_dst
             copied = await _copy_range(source, start, target, target_start, count)
@@ -55,9 +49,6 @@ class Copying(Space):
             if offset_dst is None:
                 target.position = target_start + copied
             return copied
-        finally:
-            put_file(source)
-            put_file(target)
 
     @syscall
     async def sendfile(self, out_fd: int, in_fd: int, offset: int | None, count: int) -> int:
@@ -67,33 +58,23 @@ class Copying(Space):
             OSError: EBADF; ESPIPE if `in_fd` has no offsets; EINVAL for a directory, or if `out_fd` was opened
                 with O_APPEND; EOVERFLOW; otherwise what reading or writing says.
         """
-        source = self.opened_file(in_fd).hold()
-        try:
-            target = self._sink(source, out_fd, offset, count)
-        except OSError:
-            put_file(source)
-            raise
-        try:
+        with held(self, in_fd) as source:
             start = source.position if offset is None else offset
-            copied = await _send(source, start, target, count)
+            _check_source(source, start, count, by_offset=offset is not None)
+            with held(self, out_fd) as target:
+                copied = await _send(source, start, target, count)
             if offset is None:
                 source.position = start + copied
             return copied
-        finally:
-            put_file(source)
-            put_file(target)
 
-    def _sink(self, source: OpenFile, out_fd: int, offset: int | None, count: int) -> OpenFile:
-        """Return what is to be sent to, and held, having looked at `source` first."""
-        if not source.readable:
-            raise os_error(errno.EBADF)
-        if offset is not None and not source.seekable:
-            raise os_error(errno.ESPIPE)
-        _check_area(source.position if offset is None else offset, count)
-        target = self.opened_file(out_fd)
-        if not target.writable:
-            raise os_error(errno.EBADF)
-        return target.hold()
+
+def _check_source(source: OpenFile, start: int, count: int, by_offset: bool) -> None:
+    """Check what sendfile(2) reads from, which it does before it looks at where that is to go."""
+    if not source.readable:
+        raise os_error(errno.EBADF)
+    if by_offset and not source.seekable:
+        raise os_error(errno.ESPIPE)
+    _check_area(start, count)
 
 
 async def _copy_range(source: OpenFile, start: int, target: OpenFile, target_start: int, count: int) -> int:
@@ -130,6 +111,8 @@ def _check_area(offset: int, count: int) -> None:
 
 
 async def _send(source: OpenFile, start: int, target: OpenFile, count: int) -> int:
+    if not target.writable:
+        raise os_error(errno.EBADF)
     count = min(count, MAX_RW_COUNT)
     _check_area(target.position, count)
     if start + count > LARGEST:

@@ -18,9 +18,11 @@ from fusewire.errors import os_error
 from fusewire.kernel.operations.attributes import fuse_getattr
 from fusewire.kernel.operations.directory import Room, fuse_readdir
 from fusewire.kernel.operations.releasing import put_file
+from fusewire.kernel.paths.open_flags import Opening
+from fusewire.kernel.paths.open_path import open_path
 from fusewire.kernel.syscalls.base import syscall
+from fusewire.kernel.tasks import current
 from fusewire.kernel.vfs.caller import Caller
-from fusewire.kernel.vfs.open_path import Opening, open_path
 from fusewire.kernel.vfs.walk import Path, filename_of
 from fusewire.kernel.waitq import Sleep
 
@@ -113,7 +115,10 @@ class Directories(Caller):
 
 
 async def _list_all(file: OpenFile) -> list[Entry]:
+    """Do what opendir(3) and readdir(3) do: several system calls, at whose ends signals are taken."""
+    current().take_signals()
     attributes = await fuse_getattr(file.inode)
+    current().take_signals()
     if not stat.S_ISDIR(attributes.st_mode):
         raise os_error(errno.ENOTDIR)
     size = min(max(attributes.st_blksize, LEAST_BUFFER), LARGEST_BUFFER)
@@ -121,6 +126,7 @@ async def _list_all(file: OpenFile) -> list[Entry]:
     try:
         while found := await read_entries(file, size):
             entries += found
+            current().take_signals()
     except FileNotFoundError:
         pass  # it was removed meanwhile, which to readdir(3) is its end
     return [entry for entry in entries if entry.name not in DOTS]

@@ -14,15 +14,17 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, cast
 
 from fusewire.kernel.operations.closing import close_file
 from fusewire.kernel.syscalls.base import syscall
 from fusewire.kernel.syscalls.memory import Memory
+from fusewire.kernel.tasks import current
 from fusewire.kernel.vfs.address_space import AddressSpace, Area
 from fusewire.kernel.vfs.page_cache import Page
 
 if TYPE_CHECKING:
+    from fusewire.kernel.syscalls.process import Process
     from fusewire.kernel.vfs.open_file import OpenFile
 
 __all__ = ["Lifetime"]
@@ -32,10 +34,12 @@ class Lifetime(Memory):
     """How a process begins and ends."""
 
     @syscall
-    async def fork(self) -> Self:
+    async def fork(self) -> Process:
         """Return a child: a process with the same open files, and the same of everything else."""
         system = self.system
-        child = type(self)(system, system.new_pid(), dataclasses.replace(self.credentials), self.cwd.get())
+        child = cast(
+            "Process", type(self)(system, system.new_pid(), dataclasses.replace(self.credentials), self.cwd.get())
+        )
         child.umask_, child.open_max = self.umask_, self.open_max
         child.close_on_exec = set(self.close_on_exec)
         for fd, file in self.files.items():
@@ -59,6 +63,8 @@ class Lifetime(Memory):
         if self.ended:
             return
         self.ended = True
+        if self.killed:  # by a signal that is pending to the end, but is no longer a fatal one (kernel/signal.c)
+            current().interrupt()
         await self.unmap_all()
         while self.files:
             fd = min(self.files)

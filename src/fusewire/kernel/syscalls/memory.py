@@ -6,13 +6,9 @@ a kernel uses the coroutines here, `load` and `store`, with addresses.
 A program that touches what is not there gets a signal. Here it gets an exception instead,
 `SegmentationFault` or `BusError`, and lives on.
 
-munmap tells the daemon all that is dirty in the file, and waits (fuse_vma_close): a mapping may be
-the last through which that could be written. For private mappings, too; but not for those of a
-file opened with DIRECT_IO.
-
 Not modelled: mremap, mlock, MAP_GROWSDOWN and what else concerns memory alone; the limits of it.
 
-Source: mm/mmap.c, do_mmap; mm/msync.c; mm/madvise.c; fs/fuse/file.c, fuse_file_mmap.
+Source: mm/mmap.c, do_mmap; mm/msync.c; mm/madvise.c.
 """
 
 from __future__ import annotations
@@ -25,20 +21,16 @@ from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
 
 from fusewire.errors import os_error
 from fusewire.kernel.operations import page_faults
-from fusewire.kernel.operations.io_mode import use_page_cache
-from fusewire.kernel.operations.pages import invalidate_pages
+from fusewire.kernel.operations.mapping import check_mappable, fuse_file_mmap, fuse_vma_close
 from fusewire.kernel.operations.readahead import force_readahead
 from fusewire.kernel.operations.releasing import put_file
 from fusewire.kernel.operations.syncing import fuse_fsync
-from fusewire.kernel.operations.write_pages import link_write_file, state_of
-from fusewire.kernel.operations.writeback import write_inode
 from fusewire.kernel.syscalls.base import syscall
 from fusewire.kernel.syscalls.mapping import Mapping
 from fusewire.kernel.tasks import running
 from fusewire.kernel.vfs.address_space import AddressSpace, Area, page_round
 from fusewire.kernel.vfs.caller import Caller
 from fusewire.kernel.vfs.page_cache import PAGE
-from fusewire.wire import InitFlags, OpenFlags
 
 if TYPE_CHECKING:
     from fusewire.kernel.vfs.open_file import OpenFile
@@ -146,14 +138,14 @@ class Memory(Caller):
         start = await self._place(address, size, flags)
         shared = _is_shared(flags)
         if file is not None:
-            _check_file(file, prot, shared)
+            check_mappable(file, prot, shared)
             file.hold()
         area = Area(start, start + size, prot, file=file, offset=offset, shared=shared)
         try:
             if flags & (MAP_FIXED | MAP_FIXED_NOREPLACE):
                 await self._unmap(start, start + size)
             if file is not None:
-                await _map_file(area, file)
+                await fuse_file_mmap(area, file)
         except BaseException:
             if file is not None:
                 put_file(file)
@@ -185,7 +177,7 @@ class Memory(Caller):
         for area in self.memory.take(start, end):
             if area.file is not None:
                 try:
-                    await _close_area(area, area.file)
+                    await fuse_vma_close(area, area.file)
                 finally:
                     put_file(area.file)
 
@@ -261,45 +253,6 @@ def _is_shared(flags: int) -> bool:
     if kind not in (mmap.MAP_SHARED, MAP_SHARED_VALIDATE):
         raise os_error(errno.EINVAL)
     return True
-
-
-def _check_file(file: OpenFile, prot: int, shared: bool) -> None:
-    if shared and prot & mmap.PROT_WRITE and not file.writable:
-        raise os_error(errno.EACCES)
-    if not file.readable:
-        raise os_error(errno.EACCES)
-    if prot & mmap.PROT_EXEC and file.inode.superblock.options.noexec:
-        raise os_error(errno.EPERM)
-    if not file.inode.is_regular:
-        raise os_error(errno.ENODEV)
-
-
-async def _map_file(area: Area, file: OpenFile) -> None:
-    """Do what fuse_file_mmap does.
-
-    Raises:
-        OSError: ENODEV if the file is read and written past the cache, and must not be shared.
-    """
-    inode = file.inode
-    if file.open_flags & OpenFlags.FOPEN_DIRECT_IO:
-        if area.shared and not inode.superblock.connection.has(InitFlags.FUSE_DIRECT_IO_ALLOW_MMAP):
-            raise os_error(errno.ENODEV)
-        await invalidate_pages(inode)
-        if not area.shared:
-            area.saves = False
-            return
-        await use_page_cache(file)
-    if area.shared and file.writable:
-        link_write_file(file)
-
-
-async def _close_area(area: Area, file: OpenFile) -> None:
-    if not area.saves:
-        return
-    try:
-        await write_inode(file.inode)
-    except OSError as error:
-        state_of(file.inode).fail(error.errno or errno.EIO)  # for whoever asks later: munmap has no errors
 
 
 async def _sync(area: Area, file: OpenFile, start: int, end: int) -> None:

@@ -11,7 +11,7 @@ import errno
 from typing import TYPE_CHECKING, Final
 
 from fusewire.errors import os_error
-from fusewire.kernel.mounting import MNT_DETACH, MNT_FORCE, UMOUNT_NOFOLLOW, mount, umount
+from fusewire.kernel.mounting import MNT_DETACH, MNT_FORCE, UMOUNT_NOFOLLOW, mount_synchronously, umount
 from fusewire.kernel.profile import LINUX, Profile
 from fusewire.kernel.syscalls.base import syscall
 from fusewire.kernel.vfs.caller import Caller
@@ -42,14 +42,16 @@ class Mounts(Caller):
         minor: int = FUSE_KERNEL_MINOR_VERSION,
         connection: Connection | None = None,
     ) -> Superblock:
-        """Mount at `target` what the daemon behind `device` serves; INIT is sent, not awaited.
+        """Mount at `target` what the daemon behind `device` serves; INIT is awaited if the daemon wants that.
 
         Raises:
-            OSError: EPERM unless root asks; ENOTDIR if only one of `target` and the root is a directory.
+            OSError: EPERM unless root asks; ENOTDIR if only one of `target` and the root is a directory; ENOTCONN
+                if INIT was awaited, and failed.
         """
         self._may_mount()
         async with resolve(self, target) as dentry:
-            return mount(self.system, device, options or Options(), profile, minor, dentry, connection)
+            options = options or Options()
+            return await mount_synchronously(self.system, device, options, profile, minor, dentry, connection)
 
     @syscall
     async def umount(self, target: Path, flags: int = 0) -> None:

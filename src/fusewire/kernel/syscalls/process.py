@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fusewire.kernel.syscalls.attributes import Attributes
+from fusewire.kernel.syscalls.changing import Changes
 from fusewire.kernel.syscalls.control import Control
 from fusewire.kernel.syscalls.data import Data
 from fusewire.kernel.syscalls.directories import Directories
@@ -20,6 +21,19 @@ __all__ = ["Process"]
 
 
 class Process(
-    Names, Attributes, Xattrs, Files, Data, Directories, Locking, Control, Identity, Lifetime, Memory, Mounts, Signals
+    Names,
+    Attributes,
+    Changes,
+    Xattrs,
+    Files,
+    Data,
+    Directories,
+    Locking,
+    Control,
+    Identity,
+    Lifetime,
+    Memory,
+    Mounts,
+    Signals,
 ):
     """A process. Its methods are what `os` has, by the same names, and each is awaited."""

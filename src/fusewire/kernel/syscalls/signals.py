@@ -24,8 +24,10 @@ class Signals(Caller):
     def kill(self) -> None:
         """Send SIGKILL: each system call under way ends with EINTR, as soon as Linux would let it end.
 
-        What the process has open stays open until it `exit`s.
+        What the process has open stays open until it `exit`s. The signal stays pending meanwhile, so a daemon
+        that does not answer a FLUSH at once gets an INTERRUPT.
         """
+        self.killed = True
         self._send(Task.kill)
 
     def _send(self, signal: Callable[[Task], None]) -> None:

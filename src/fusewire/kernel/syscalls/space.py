@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Final
 
 from fusewire.errors import os_error
 from fusewire.kernel.operations.attributes import fuse_getattr
-from fusewire.kernel.operations.reading import LARGEST, fuse_read
-from fusewire.kernel.operations.releasing import put_file
+from fusewire.kernel.operations.read_write import fuse_read, fuse_write
+from fusewire.kernel.operations.reading import LARGEST
 from fusewire.kernel.operations.space import fuse_fallocate
 from fusewire.kernel.operations.statfs import fuse_statfs
-from fusewire.kernel.operations.writing import fuse_write
 from fusewire.kernel.syscalls.base import syscall
+from fusewire.kernel.syscalls.held import held
 from fusewire.kernel.syscalls.syncing import Syncing
 from fusewire.wire import FallocateFlags
 
@@ -53,26 +53,21 @@ class Space(Syncing):
                 EOPNOTSUPP for a mode that nobody has, or the daemon has not; EISDIR, ESPIPE and ENODEV for what
                 is no regular file; EFBIG; otherwise as the daemon says.
         """
-        file = self.opened_file(fd).hold()
-        try:
+        with held(self, fd) as file:
             _check(file, mode, offset, length)
             await fuse_fallocate(file, mode, offset, length)
-        finally:
-            put_file(file)
 
     @syscall
     async def posix_fallocate(self, fd: int, offset: int, length: int) -> None:
         """Provide room, by writing where the daemon has no FALLOCATE; errors as `fallocate`, and of write."""
-        file = self.opened_file(fd).hold()
-        try:
-            _check(file, 0, offset, length)
-            await fuse_fallocate(file, 0, offset, length)
-        except OSError as error:
-            if error.errno != errno.EOPNOTSUPP:
-                raise
-            await _allocate_by_writing(file, offset, length)
-        finally:
-            put_file(file)
+        with held(self, fd) as file:
+            try:
+                _check(file, 0, offset, length)
+                await fuse_fallocate(file, 0, offset, length)
+            except OSError as error:
+                if error.errno != errno.EOPNOTSUPP:
+                    raise
+                await _allocate_by_writing(file, offset, length)
 
 
 async def _allocate_by_writing(file: OpenFile, offset: int, length: int) -> None:

@@ -5,9 +5,9 @@ Source: fs/sync.c.
 
 from __future__ import annotations
 
-from fusewire.kernel.operations.releasing import put_file
 from fusewire.kernel.operations.syncing import fuse_fsync, fuse_syncfs
 from fusewire.kernel.syscalls.base import syscall
+from fusewire.kernel.syscalls.held import held
 from fusewire.kernel.vfs.caller import Caller
 
 __all__ = ["Syncing"]
@@ -31,11 +31,8 @@ class Syncing(Caller):
         await self._fsync(fd, datasync=True)
 
     async def _fsync(self, fd: int, datasync: bool) -> None:
-        file = self.opened_file(fd).hold()
-        try:
+        with held(self, fd) as file:
             await fuse_fsync(file, datasync)
-        finally:
-            put_file(file)
 
     @syscall
     async def syncfs(self, fd: int) -> None:

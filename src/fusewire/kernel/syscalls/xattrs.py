@@ -31,7 +31,7 @@ from fusewire.kernel.operations.xattr import (
 )
 from fusewire.kernel.syscalls.base import syscall
 from fusewire.kernel.syscalls.targets import at, inode_of, writable_inode_of
-from fusewire.kernel.syscalls.xattr_names import check_security, check_xattr_permission
+from fusewire.kernel.syscalls.xattr_names import SECURITY, check_security, check_xattr_permission
 from fusewire.kernel.vfs.caller import Caller
 from fusewire.kernel.vfs.dentry import Dentry
 from fusewire.kernel.vfs.inode import Inode
@@ -42,7 +42,6 @@ __all__ = ["Xattrs"]
 NAME_MAX: Final = 255  # bytes
 VALUE_SIZES: Final = (128, XATTR_SIZE_MAX)  # bytes that os.getxattr tries, one after the other
 LIST_SIZES: Final = (256, XATTR_SIZE_MAX)
-SECURITY: Final = b"security."
 Name: TypeAlias = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
 

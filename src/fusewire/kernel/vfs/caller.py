@@ -40,6 +40,7 @@ class Caller:
         self.open_max = OPEN_MAX  # descriptors are less (RLIMIT_NOFILE)
         self.owner = pid  # of POSIX locks: files_struct, shared by threads
         self.ended = False
+        self.killed = False  # SIGKILL is why it exits
         self._reserved: set[int] = set()  # descriptors of files that are being opened
         self._next_fd = FIRST_FD  # no lower one is free
 

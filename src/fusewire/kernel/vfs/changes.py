@@ -22,7 +22,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from fusewire.errors import os_error
-from fusewire.kernel.operations.permission import MAY_WRITE, permission
 from fusewire.kernel.vfs.credentials import credentials, owner_or_capable
 
 if TYPE_CHECKING:
@@ -33,7 +32,6 @@ __all__ = [
     "Change",
     "Changing",
     "check_change",
-    "check_touch",
     "lends_group",
     "lends_ids",
     "sgid_to_drop",
@@ -122,16 +120,6 @@ def _may_chown(inode: Inode, uid: int) -> bool:
 def _may_chgrp(inode: Inode, gid: int) -> bool:
     who = credentials()
     return who.privileged or (who.fsuid == inode.attr.uid and (gid == inode.attr.gid or who.in_group(gid)))
-
-
-async def check_touch(inode: Inode, change: Change) -> None:
-    """Check that the caller may set the times to now: the owner may, and whoever may write.
-
-    Raises:
-        OSError: as `permission`.
-    """
-    if change.what & Changing.TOUCH and not owner_or_capable(inode):
-        await permission(inode, MAY_WRITE)
 
 
 def sgid_to_drop(inode: Inode) -> int:

@@ -129,6 +129,17 @@ class Dentry:
         self.detach()
         return self.parent
 
+    def shrink(self) -> None:
+        """Die, though worth keeping, and let die whoever is unused without us, up the tree (shrink_dentry_list).
+
+        Nobody may refer to it.
+        """
+        dentry: Dentry | None = self
+        while dentry is not None and not dentry.count:
+            dentry = dentry._die()
+            if dentry is not None:
+                dentry.count -= 1
+
     # What it is: positive or negative.
 
     def attach(self, inode: Inode) -> None:

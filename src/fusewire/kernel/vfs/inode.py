@@ -25,11 +25,21 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from fusewire.errors import os_error
 from fusewire.kernel.locks import Semaphore
+from fusewire.kernel.vfs.attr import (
+    PERMISSIONS,
+    S_IFMT,
+    STATX_BASIC,
+    STATX_BTIME,
+    STATX_CTIME,
+    STATX_MTIME,
+    STATX_SIZE,
+    copy_of,
+    with_whole_seconds,
+)
 from fusewire.wire import Attr, InitFlags
 
 if TYPE_CHECKING:
@@ -43,98 +53,13 @@ if TYPE_CHECKING:
     from fusewire.kernel.vfs.writeback import Writeback
     from fusewire.kernel.waitq import WaitQueue
 
-__all__ = [
-    "INVALIDATE",
-    "STATX_ATIME",
-    "STATX_BASIC",
-    "STATX_BLOCKS",
-    "STATX_BTIME",
-    "STATX_CTIME",
-    "STATX_GID",
-    "STATX_INO",
-    "STATX_MODE",
-    "STATX_MTIME",
-    "STATX_NLINK",
-    "STATX_SIZE",
-    "STATX_TYPE",
-    "STATX_UID",
-    "TRUNCATE",
-    "Inode",
-    "plausible",
-    "seconds",
-    "with_whole_seconds",
-]
-
-# include/uapi/linux/stat.h
-STATX_TYPE: Final = 0x1
-STATX_MODE: Final = 0x2
-STATX_NLINK: Final = 0x4
-STATX_UID: Final = 0x8
-STATX_GID: Final = 0x10
-STATX_ATIME: Final = 0x20
-STATX_MTIME: Final = 0x40
-STATX_CTIME: Final = 0x80
-STATX_INO: Final = 0x100
-STATX_SIZE: Final = 0x200
-STATX_BLOCKS: Final = 0x400
-STATX_BASIC: Final = 0x7FF
-STATX_BTIME: Final = 0x800
+__all__ = ["INVALIDATE", "TRUNCATE", "Inode"]
 
 # `stale_pages`: what a reply means for the page cache.
 TRUNCATE: Final = 1  # what lies beyond the size is gone
 INVALIDATE: Final = 2  # what is left may have changed
 
-LAST_NANOSECOND: Final = 999_999_999
 EXPIRED: Final = -1.0  # a deadline that has always passed
-S_IFMT: Final = 0o170000  # the type in a mode
-PERMISSIONS: Final = 0o7777  # the rest of it
-FILE_TYPES: Final = frozenset(
-    (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFIFO, stat.S_IFSOCK)
-)
-LARGEST_SIZE: Final = (1 << 63) - 1  # bytes
-
-
-def plausible(attr: Attr) -> bool:
-    """Whether `attr` can be a file's at all: a type that exists, and a size that fits (fuse_invalid_attr)."""
-    return attr.mode & S_IFMT in FILE_TYPES and attr.size <= LARGEST_SIZE
-
-
-def with_whole_seconds(attr: Attr) -> Attr:
-    """Return `attr`, or a copy if a time in it has more nanoseconds than a second, which are cut to the last one."""
-    if attr.atimensec <= LAST_NANOSECOND and attr.mtimensec <= LAST_NANOSECOND and attr.ctimensec <= LAST_NANOSECOND:
-        return attr
-    return replace(
-        attr,
-        atimensec=min(attr.atimensec, LAST_NANOSECOND),
-        mtimensec=min(attr.mtimensec, LAST_NANOSECOND),
-        ctimensec=min(attr.ctimensec, LAST_NANOSECOND),
-    )
-
-
-def seconds(whole: int, nanoseconds: int) -> float:
-    """Return a timeout of the wire in seconds; 0.0 if what came with it may not be kept (fuse_time_to_jiffies)."""
-    return whole + min(nanoseconds, LAST_NANOSECOND) / 1e9 if whole or nanoseconds else 0.0
-
-
-def copy_of(attr: Attr) -> Attr:
-    return Attr(
-        attr.ino,
-        attr.size,
-        attr.blocks,
-        attr.atime,
-        attr.mtime,
-        attr.ctime,
-        attr.atimensec,
-        attr.mtimensec,
-        attr.ctimensec,
-        attr.mode,
-        attr.nlink,
-        attr.uid,
-        attr.gid,
-        attr.rdev,
-        attr.blksize,
-        attr.flags,
-    )
 
 
 class Inode:
@@ -253,7 +178,7 @@ class Inode:
     @property
     def kept_locally(self) -> int:
         """The attributes, as statx bits, of which the daemon's word does not count."""
-        return STATX_MTIME | STATX_CTIME | STATX_SIZE if self.is_regular and self.written_back else 0
+        return STATX_MTIME | STATX_CTIME | STATX_SIZE if self.written_back else 0
 
     def hold(self) -> None:
         """Take a reference."""
@@ -306,7 +231,7 @@ class Inode:
         if self.size_unstable or (version and self.attr_version > version):
             return False
         old = self.attr
-        ours = self.kept_locally
+        ours = self.kept_locally if self.is_regular else 0
         size, mtime, mtimensec = old.size, old.mtime, old.mtimensec
         self.take(attr, attr_valid, ours, evict_ctr)
         if ours or not self.is_regular:

@@ -10,6 +10,7 @@ Source: fs/fuse/inode.c, fuse_iget, fuse_evict_inode, fuse_parse_param.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -60,6 +61,8 @@ class Superblock:
         self.active = True  # until it is unmounted
         self.inodes: dict[int, Inode] = {}  # by nodeid
         self.dirty_inodes: dict[Inode, None] = {}  # of which the daemon has not been told all
+        self.flusher: Task | None = None  # at work while there are any
+        self.begin_flusher: Callable[[Superblock], object] = lambda superblock: None  # set by who mounts it
         self.rename_mutex = Semaphore("the rename mutex")  # held by who moves a name to another directory
         self.looking_up: dict[tuple[Dentry, bytes], WaitQueue] = {}  # names of which LOOKUP is under way, by parent
         self.covers: Dentry | None = None  # what it is mounted on; None at the root of all
@@ -142,6 +145,12 @@ class Superblock:
         await connection.blocked_waitq.sleep(lambda: not connection.num_waiting, Sleep.UNINTERRUPTIBLE)
         self.active = False
         self.drop_caches()
+        self.root.put()
+
+    def abandon(self) -> None:
+        """End a mount that nobody has found yet, and whose INIT has failed."""
+        self.connection.abort()
+        self.active = False
         self.root.put()
 
     # Inodes.

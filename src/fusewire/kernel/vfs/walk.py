@@ -83,7 +83,8 @@ class Walk:
     __slots__ = ("dentry", "directory", "follow", "intent", "links", "process", "root")
 
     def __init__(self, process: Caller, path: bytes, dir_fd: int | None, intent: int) -> None:
-        assert process.system.root is not None
+        if process.system.root is None:
+            raise os_error(errno.ENOENT)  # all has been unmounted
         self.process = process
         self.root = process.system.root
         self.intent = intent
@@ -149,10 +150,9 @@ class Walk:
         try:
             if inode is None:
                 raise os_error(errno.ENOENT)
-            target = await self.target(dentry, trailing)
+            await self._follow(await self.target(dentry, trailing), trailing)
         finally:
-            dentry.put()
-        await self._follow(target, trailing)
+            dentry.put()  # now only: as long as it is followed, a link is not forgotten
 
     def _known(self, name: bytes) -> Dentry | None:
         """What is remembered of `name` and needs no asking, referenced."""
@@ -219,7 +219,8 @@ def known_end(process: Caller, path: Path) -> Dentry | None:
     if not 0 < len(encoded) < PATH_MAX or (encoded.endswith(b"/") and encoded != b"/"):
         return None
     dentry = process.system.root if encoded.startswith(b"/") else process.cwd
-    assert dentry is not None
+    if dentry is None:
+        return None
     for name in encoded.split(b"/"):
         if name:
             known = _known_below(dentry, name)

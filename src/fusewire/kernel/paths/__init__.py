@@ -1,0 +1,8 @@
+"""From a path to what it leads to: between the system calls, which are given paths, and the operations.
+
+    walk.py         one name after the other, symlinks, `..`, mounts
+    open_flags.py   what open(2) was told          open_path.py    finding the file, or making it
+    open_found.py   opening what was found
+
+Source: fs/namei.c, fs/open.c.
+"""
