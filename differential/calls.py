@@ -186,6 +186,12 @@ async def fstat(actor: Actor, slot: int) -> object:
 
 
 @call
+async def btime(actor: Actor, path: str) -> object:
+    """statx(2), which asks for the time of creation; whether there is one, for the time is a clock's."""
+    return await actor.os.btime(path)
+
+
+@call
 async def chmod(actor: Actor, path: str, mode: int) -> None:
     await actor.os.chmod(path, mode)
 

@@ -9,7 +9,7 @@ from itertools import zip_longest
 
 from differential.program import Program
 from differential.recorder import Request
-from differential.rules import FLOATING, RENAMING
+from differential.rules import FLOATING, RENAMING, steps_of_several
 from differential.subjects import SUBJECTS
 from differential.transcript import Transcript
 
@@ -38,6 +38,11 @@ class Difference:
     def steps(self) -> list[int]:
         """Which steps differ."""
         return [number for number in range(len(self.program.steps)) if self.differs_at(number)]
+
+    @property
+    def several_at_once(self) -> bool:
+        """Whether more than one process was in a call at some time, as far as Linux is concerned."""
+        return bool(steps_of_several(self.real))
 
     @property
     def kind(self) -> tuple[object, ...]:

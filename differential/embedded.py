@@ -12,24 +12,30 @@ import fcntl
 import os
 import select
 import time
+from collections import deque
 from collections.abc import Coroutine
+from random import Random
 from typing import Any
 
 import fusewire.kernel as kernel_end
 from differential.calls import Actor, perform
-from differential.native import PAGE
+from differential.native import PAGE, STATX_BTIME
 from differential.player import Player
 from differential.program import ROLES, Program
 from differential.real import source
 from differential.recorder import RecordedSession
-from differential.subjects import SUBJECTS, Subject
+from differential.subjects import SUBJECTS, Subject, session_of
 from differential.transcript import Transcript
 from fusewire.daemon.session import Buffers
-from fusewire.embedded.ends import Ends, Plan
+from fusewire.embedded.daemon_device import Tap
+from fusewire.embedded.ends import Ends
+from fusewire.embedded.plan import Plan
 from fusewire.kernel.clock import StandingClock
 from fusewire.kernel.profile import LINUX
+from fusewire.kernel.runners.fixed_order import FixedOrder
 from fusewire.kernel.syscalls.memory import Mapping
 from fusewire.kernel.tasks import Killed, Task
+from fusewire.kernel.transcript import check_transcript
 from fusewire.kernel.vfs.file_locks import TO_THE_END
 from fusewire.kernel.vfs.superblock import Options
 from fusewire.mounting import MountOptions
@@ -38,28 +44,54 @@ from fusewire.wire import FUSE_KERNEL_MINOR_VERSION
 __all__ = ["run"]
 
 
-def run(program: Program, home: str) -> Transcript:
-    """Run a program on a fresh kernel; return what happened. `home` is a directory for what it serves."""
+class AnyOrder(deque[Task]):
+    """Tasks that can go on, of which any goes on next: as it is where several CPUs run them."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self.random = Random(seed)
+
+    def popleft(self) -> Task:
+        self.rotate(-self.random.randrange(len(self)))
+        return super().popleft()
+
+
+def run(program: Program, home: str, order: int | None = None) -> Transcript:
+    """Run a program on a fresh kernel; return what happened.
+
+    `home` is a directory for what it serves. Of several tasks that can go on, the one that was woken
+    first does, unless `order` is the seed of another order.
+
+    Raises:
+        AssertionError: a rule of the wire was broken (fusewire.kernel.transcript).
+    """
     subject = SUBJECTS[program.subject]
     with source(home) as directory:
-        session = RecordedSession(subject.make(directory), subject.timeouts)
-        ends = started(session, subject)
+        session = session_of(subject, directory)
+        tap = Tap()
+        ends = started(session, subject, tap, order)
         try:
-            return EmbeddedPlayer(program, ends, session).play()
+            transcript = EmbeddedPlayer(program, ends, session).play()
         finally:
             ends.close()
+        if tap.whole:
+            check_transcript(tap.exchanges)
+        return transcript
 
 
-def started(session: RecordedSession, subject: Subject) -> Ends:
-    """Make a kernel's end which that session serves."""
+def started(session: RecordedSession, subject: Subject, tap: Tap, order: int | None) -> Ends:
+    """Make a kernel's end which that session serves, and of which `tap` hears every message."""
     options = Options(
         allow_other=subject.allow_other, default_permissions=subject.default_permissions, nosuid=True, nodev=True
     )
     plan = Plan(session.filesystem, MountOptions(), options, FUSE_KERNEL_MINOR_VERSION, LINUX, 1, False, 0)
-    ends = Ends(plan, "fixed order")
+    ends = Ends(plan, "fixed order", tap)
     session.new_request = ends.session.new_request  # which knows the groups of callers who are not in /proc
     ends.session = session
     set_clock(ends)
+    if order is not None:
+        assert isinstance(ends.runner, FixedOrder)
+        ends.runner.runnable = AnyOrder(order)
     ends.start()
     return ends
 
@@ -99,9 +131,8 @@ class EmbeddedPlayer(Player):
         self.processes[role].interrupt()
 
     def kill(self, role: int) -> None:
-        if role in self.tasks:
-            self.processes[role].kill()
-        else:
+        self.processes[role].kill()
+        if role not in self.tasks:
             self.exit(role)
 
     def exit(self, role: int) -> None:
@@ -156,6 +187,10 @@ class Foreign:
     async def renameat2(self, old: str, new: str, flags: int) -> None:
         await self.process.rename(old, new, flags=flags)
 
+    async def btime(self, path: str) -> bool:
+        found = await self.process.statx(path)
+        return bool(found.mask & STATX_BTIME)
+
     async def getdents(self, fd: int, size: int) -> list[tuple[int, int, int, bytes]]:
         found = await self.process.getdents(fd, size)
         return [(entry.ino, entry.off, entry.type, entry.name) for entry in found]
@@ -197,7 +232,7 @@ class Foreign:
 
     async def ioctl(self, fd: int, request: int, data: bytes) -> tuple[int, bytes]:
         buffer = bytearray(data)
-        result: int = await self.process.ioctl(fd, request, buffer)
+        result: Any = await self.process.ioctl(fd, request, buffer)
         return result, bytes(buffer)
 
     async def poll(self, fd: int, events: int, wait: int) -> int:

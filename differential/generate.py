@@ -112,7 +112,7 @@ class Generator:
         self.files: dict[str, None] = {}
         self.links: dict[str, None] = {}
         self.fifos: dict[str, None] = {}
-        self.roles = self.random.choices(((0,), (0, 1), (0, 1, 2), (1, 2)), (5, 3, 2, 1))[0]
+        self.roles: tuple[int, ...] = self.random.choices(((0,), (0, 1), (0, 1, 2), (1, 2)), (5, 3, 2, 1))[0]
         self.waiting = self.chance(WAITING)  # processes may wait for each other
         if self.waiting and len(self.roles) == 1:
             self.roles = (0, 1)
@@ -532,6 +532,7 @@ MAKERS: Final[dict[str, tuple[int, Maker]]] = {  # call: how often, and its argu
     "stat": (50, path_only),
     "lstat": (30, path_only),
     "fstat": (20, file_only),
+    "btime": (12, path_only),
     "chmod": (22, chmod),
     "fchmod": (6, fchmod),
     "chown": (14, chown),

@@ -2,9 +2,11 @@
 
 Most are those of `os`. What Python lacks, or wraps in more than one system call, goes through
 libc: mmap(2) above all, for Python's `mmap` asks for the file's size first, and duplicates the
-descriptor; and those that Python begins anew where a signal has ended them with EINTR (PEP 475). A program that touches a page which cannot be had dies of SIGBUS, so memory is touched
-by the kernel on its behalf, by writing it into a pipe and reading it out of one: it faults the same
-way, and then says EFAULT.
+descriptor; and those that Python begins anew where a signal has ended them with EINTR (PEP 475).
+
+A program that touches a page which cannot be had dies of SIGBUS, so memory is touched by the kernel
+on its behalf, by writing it into a pipe and reading it out of one: it faults the same way, and then
+says EFAULT.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ import struct
 from dataclasses import dataclass
 from typing import Any, Final
 
-__all__ = ["Mapping", "Native"]
+__all__ = ["PAGE", "STATX_BTIME", "Mapping", "Native"]
 
 libc = ctypes.CDLL(None, use_errno=True)
 libc.mmap.restype = ctypes.c_void_p
@@ -29,6 +31,9 @@ FAILED: Final = ctypes.c_void_p(-1).value
 SYS_GETDENTS64: Final = {"x86_64": 217, "aarch64": 61}.get(os.uname().machine, 217)
 DIRENT: Final = struct.Struct("=QqHB")
 LOCK: Final = struct.Struct("hhqqi4x")  # struct flock
+STATX_SIZE: Final = 256  # of struct statx
+STATX_BASIC_STATS: Final = 0x7FF
+STATX_BTIME: Final = 0x800
 POLLFD: Final = struct.Struct("ihh")  # struct pollfd
 MS_SYNC: Final = 4
 PAGE: Final = 4096
@@ -72,16 +77,21 @@ class Native:
     def open(self, path: str, flags: int, mode: int) -> int:
         return checked(libc.open(os.fsencode(path), flags, mode))
 
+    def mknod(self, path: str, mode: int, device: int) -> None:
+        checked(libc.mknod(os.fsencode(path), mode, ctypes.c_ulong(device)))
+
     def read(self, fd: int, size: int) -> bytes:
         buffer = ctypes.create_string_buffer(size)
-        return buffer.raw[: checked(libc.read(fd, buffer, ctypes.c_size_t(size)))]
+        length = checked(libc.read(fd, buffer, ctypes.c_size_t(size)))
+        return buffer.raw[:length]
 
     def write(self, fd: int, data: bytes) -> int:
         return checked(libc.write(fd, data, ctypes.c_size_t(len(data))))
 
     def pread(self, fd: int, size: int, offset: int) -> bytes:
         buffer = ctypes.create_string_buffer(size)
-        return buffer.raw[: checked(libc.pread64(fd, buffer, ctypes.c_size_t(size), ctypes.c_long(offset)))]
+        length = checked(libc.pread64(fd, buffer, ctypes.c_size_t(size), ctypes.c_long(offset)))
+        return buffer.raw[:length]
 
     def pwrite(self, fd: int, data: bytes, offset: int) -> int:
         return checked(libc.pwrite64(fd, data, ctypes.c_size_t(len(data)), ctypes.c_long(offset)))
@@ -121,6 +131,12 @@ class Native:
     def renameat2(self, old: str, new: str, flags: int) -> None:
         paths = AT_FDCWD, os.fsencode(old), AT_FDCWD, os.fsencode(new)
         checked(libc.renameat2(*paths, ctypes.c_uint(flags)))
+
+    def btime(self, path: str) -> bool:
+        """Return whether statx(2) tells the time of creation."""
+        found = ctypes.create_string_buffer(STATX_SIZE)
+        checked(libc.statx(AT_FDCWD, os.fsencode(path), 0, STATX_BASIC_STATS | STATX_BTIME, found))
+        return bool(int.from_bytes(found.raw[:4], "little") & STATX_BTIME)
 
     def fallocate(self, fd: int, mode: int, offset: int, length: int) -> None:
         checked(libc.fallocate64(fd, mode, ctypes.c_long(offset), ctypes.c_long(length)))

@@ -35,40 +35,45 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # also when run
 
 from differential.daemons import embedded, linux
 from differential.daemons.nonsense import deeds
-from differential.daemons.scenarios import SCENARIOS, Scenario
+from differential.daemons.notices import notices
+from differential.daemons.scenarios import SCENARIOS, Scenario, told
 from differential.daemons.scripted import Deed, Plan
 from differential.real import Machine
 
 __all__ = ["Case", "cases", "compare"]
 
+NOTICES: Final = "notifications"
 SHOWN: Final = 4000  # differences
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A program, how long things may be cached, and what is done to its request."""
+    """A program, how long things may be cached, and what is done to its request; None: the daemon tells something."""
 
     scenario: Scenario
     valid: int
-    deed: Deed
+    deed: Deed | None = None
 
     def __str__(self) -> str:
         cached = "cached" if self.valid else "asked each time"
-        return f"{self.scenario.name}, {cached}: {self.scenario.operation} answered with {self.deed.name}"
+        done = f"{self.scenario.operation} answered with {self.deed.name}" if self.deed else "told"
+        return f"{self.scenario.name}, {cached}: {done}"
 
     @property
-    def plan(self) -> Plan:
-        return Plan(self.scenario.operation, self.deed)
+    def plan(self) -> Plan | None:
+        return None if self.deed is None else Plan(self.scenario.operation, self.deed)
 
 
-def cases(scenarios: Sequence[str], wanted: str = "") -> Iterator[Case]:
+def cases(names: Sequence[str], wanted: str = "") -> Iterator[Case]:
     """Yield all cases of these scenarios whose deeds have `wanted` in their names."""
-    for name in scenarios:
-        scenario = SCENARIOS[name]
-        for valid in scenario.valid:
-            for deed in deeds(scenario.operation):
-                if wanted in deed.name:
-                    yield Case(scenario, valid, deed)
+    for name in names:
+        if name == NOTICES:
+            programs = [told(notice) for notice in notices() if wanted in notice.name]
+            yield from (Case(program, valid) for program in programs for valid in program.valid)
+        else:
+            scenario = SCENARIOS[name]
+            done = [deed for deed in deeds(scenario.operation) if wanted in deed.name]
+            yield from (Case(scenario, valid, deed) for valid in scenario.valid for deed in done)
 
 
 def compare(case: Case, mountpoint: str) -> str | None:
@@ -113,13 +118,16 @@ def work(order: tuple[Sequence[str], str]) -> tuple[int, list[str]]:
 
 
 def main() -> int:
+    every = [*SCENARIOS, NOTICES]
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--scenario", action="append", choices=SCENARIOS, metavar="NAME", help="only this one; repeat")
+    parser.add_argument(
+        "--scenario", action="append", choices=[*SCENARIOS, NOTICES], metavar="NAME", help="only this one; repeat"
+    )
     parser.add_argument("--deed", default="", help="only those with this in their names")
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     asked = parser.parse_args()
     begun = time.monotonic()
-    orders = [([name], asked.deed) for name in asked.scenario or SCENARIOS]
+    orders = [([name], asked.deed) for name in asked.scenario or every]
     count, found = 0, list[str]()
     with multiprocessing.get_context("spawn").Pool(asked.jobs, Machine.enter_namespace) as pool:
         for some, differing in pool.imap_unordered(work, orders):

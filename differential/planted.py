@@ -10,18 +10,24 @@ request comes by.
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from differential.comparer import Comparer
+from differential import embedded
+from differential.compare import compare
 from differential.generate import generate
+from differential.program import Program
 from differential.real import Machine
+from differential.transcript import Transcript
 from fusewire.kernel.connection import Connection
+from fusewire.kernel.locks import Held, Semaphore
+from fusewire.kernel.tasks import Task, current
 from fusewire.kernel.vfs.dentry import Dentry
 from fusewire.kernel.vfs.inode import Inode
 
-__all__ = ["PLANTED", "Planted", "finds", "planted"]
+__all__ = ["PLANTED", "Planted", "Search", "planted"]
 
 Patch = Callable[[], contextlib.AbstractContextManager[None]]
 
@@ -130,6 +136,65 @@ def names(opcode: str, wrong: Callable[[tuple[bytes, ...]], tuple[bytes, ...]]) 
     return patch
 
 
+@contextlib.contextmanager
+def held_by_tasks() -> Iterator[dict[Task, list[Semaphore]]]:
+    """Keep account of the semaphores that each task holds."""
+    held: dict[Task, list[Semaphore]] = {}
+
+    async def enter(right: Any, self: Held) -> None:
+        await right(self)
+        held.setdefault(self.task, []).append(self.semaphore)
+
+    async def leave(right: Any, self: Held, *error: Any) -> None:
+        held[self.task].remove(self.semaphore)
+        await right(self, *error)
+
+    with patched(Held, "__aenter__", enter), patched(Held, "__aexit__", leave):
+        yield held
+
+
+def without_locks(opcode: str) -> Patch:
+    """While the request is under way its sender lets go of all locks."""
+
+    @contextlib.contextmanager
+    def patch() -> Iterator[None]:
+        async def ask(right: Any, self: Connection, name: str, *rest: Any, **more: Any) -> Any:
+            if name != opcode:
+                return await right(self, name, *rest, **more)
+            locks = [(lock, lock.holders[current()]) for lock in held.get(current(), ())]
+            for lock, _ in locks:
+                lock.release()
+            try:
+                return await right(self, name, *rest, **more)
+            finally:
+                for lock, shared in locks:
+                    await lock.acquire(shared)
+
+        with held_by_tasks() as held, patched(Connection, "ask", ask):
+            yield
+
+    return patch
+
+
+def with_lock(opcode: str) -> Patch:
+    """While the request is under way its sender has the inode locked, and nobody else may."""
+
+    @contextlib.contextmanager
+    def patch() -> Iterator[None]:
+        locks: dict[tuple[Connection, int], Semaphore] = {}
+
+        async def ask(right: Any, self: Connection, name: str, nodeid: int, *rest: Any, **more: Any) -> Any:
+            if name != opcode:
+                return await right(self, name, nodeid, *rest, **more)
+            async with locks.setdefault((self, nodeid), Semaphore("one too many")).exclusive():
+                return await right(self, name, nodeid, *rest, **more)
+
+        with patched(Connection, "ask", ask):
+            yield
+
+    return patch
+
+
 def method(owner: type, name: str, wrong: Callable[..., Any]) -> Patch:
     return lambda: patched(owner, name, wrong)
 
@@ -149,6 +214,10 @@ def more(amount: int) -> Callable[[int], int]:
 
 def less_forgotten(right: Any, self: Connection, nodeid: int, nlookup: int) -> None:
     right(self, nodeid, nlookup + 1)
+
+
+def alone(right: Any, self: Semaphore, *depth: Any) -> Held:
+    return self.exclusive(*depth)
 
 
 PLANTED: Final = (
@@ -194,6 +263,26 @@ PLANTED: Final = (
     Planted("FALLOCATE", "the mode is lost", fields("FALLOCATE", mode=lambda _: 0)),
     Planted("LSEEK", "data and holes are mixed up", fields("LSEEK", whence=bit(7))),
     Planted("COPY_FILE_RANGE_64", "one byte less", fields("COPY_FILE_RANGE_64", len=more(-1))),
+    Planted("COPY_FILE_RANGE", "one byte less", fields("COPY_FILE_RANGE", len=more(-1))),
+    Planted("STATX", "asks for what GETATTR tells", fields("STATX", sx_mask=lambda _: 0x7FF)),
+    Planted("STATX", "sent twice", twice("STATX")),
+    Planted("GETLK", "of the whole file", fields("GETLK", fh=more(1))),
+    Planted("SETLK", "flock is not told from fcntl", fields("SETLK", lk_flags=lambda _: 0)),
+    Planted("SETLK", "sent twice", twice("SETLK")),
+    Planted("SETLKW", "flock is not told from fcntl", fields("SETLKW", lk_flags=lambda _: 0)),
+    Planted("INTERRUPT", "never sent", method(Connection, "queue_interrupt", nothing)),
+    *(
+        Planted(opcode, "the locks are not held meanwhile", without_locks(opcode))
+        for opcode in (
+            *("SETATTR", "SYMLINK", "MKNOD", "MKDIR", "UNLINK", "RMDIR", "RENAME", "RENAME2", "LINK", "WRITE"),
+            *("FSYNC", "SETXATTR", "REMOVEXATTR", "READDIR", "READDIRPLUS", "CREATE", "FALLOCATE", "LSEEK", "LOOKUP"),
+        )
+    ),
+    *(
+        Planted(opcode, "only one at a time", with_lock(opcode))
+        for opcode in ("GETATTR", "READLINK", "OPEN", "STATFS", "GETXATTR", "LISTXATTR", "OPENDIR", "ACCESS", "SETLKW")
+    ),
+    Planted("LOOKUP", "the directory is locked for one alone", method(Semaphore, "shared", alone)),
 )
 
 
@@ -204,13 +293,35 @@ def planted(error: Planted) -> Iterator[None]:
         yield
 
 
-def finds(machine: Machine, error: Planted, seeds: Iterable[int]) -> int | None:
-    """Return the first seed whose program agrees without the error, and differs with it; None if there is none."""
-    comparer = Comparer(machine)
-    for seed in seeds:
-        program = generate(seed)
+class Search:
+    """Looks for programs that find errors: the right kernel's end runs each program once, whatever the errors."""
+
+    def __init__(self, machine: Machine, seeds: Iterable[int]) -> None:
+        self.machine = machine
+        self.programs = {seed: generate(seed) for seed in seeds}
+        self.right: dict[int, Transcript] = {}
+
+    def finds(self, error: Planted) -> int | None:
+        """Return the first seed whose program agrees with Linux without the error, and differs with it; else None."""
+        for seed, program in self.programs.items():
+            if self.asks(seed, error.opcode) and self.is_seen(program, self.right[seed], error):
+                real = self.machine.run(program)
+                if self.agree(program, real, self.right[seed]) and self.is_seen(program, real, error):
+                    return seed
+        return None
+
+    def asks(self, seed: int, opcode: str) -> bool:
+        if seed not in self.right:
+            self.right[seed] = embedded.run(self.programs[seed], self.machine.home)
+        return any(request.name == opcode for step in self.right[seed].requests for request in step)
+
+    def is_seen(self, program: Program, right: Transcript, error: Planted) -> bool:
         with planted(error):
-            wrong = comparer.difference(program)
-        if wrong is not None and comparer.difference(program) is None:
-            return seed
-    return None
+            try:
+                wrong = embedded.run(program, self.machine.home)
+            except AssertionError:  # a rule of the wire is broken: found, without Linux
+                return True
+        return not self.agree(program, right, wrong)
+
+    def agree(self, program: Program, one: Transcript, other: Transcript) -> bool:
+        return compare(program, one, other, Counter()) is None

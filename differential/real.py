@@ -35,9 +35,10 @@ from differential.player import Hung, Player
 from differential.processes import SIGNAL, Caller
 from differential.program import Program
 from differential.recorder import RecordedSession, carried_out
-from differential.subjects import SUBJECTS, Subject
+from differential.subjects import SUBJECTS, Subject, session_of
 from differential.transcript import Transcript
 from fusewire.daemon.session import Buffers, Call
+from fusewire.kernel.transcript import Exchange, check_transcript
 from fusewire.mounting import close_device, syscalls
 from fusewire.mounting.device import open_device
 
@@ -59,6 +60,7 @@ class Machine:
 
     def __init__(self) -> None:
         self.home = tempfile.mkdtemp(prefix="fusewire-differential-")
+        syscalls.mount("none", self.home, "tmpfs", 0, "")  # which uses no inode number twice
         self.mountpoint = os.path.join(self.home, "mnt")
         os.mkdir(self.mountpoint)
         self.buffer = bytearray(BUFFER)
@@ -77,15 +79,22 @@ class Machine:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        shutil.rmtree(self.home, ignore_errors=True)
+        syscalls.umount(self.home, syscalls.MNT_DETACH)
+        os.rmdir(self.home)
 
     def run(self, program: Program) -> Transcript:
-        """Run a program on a fresh mount; return what happened."""
+        """Run a program on a fresh mount; return what happened.
+
+        Raises:
+            AssertionError: a rule of the wire was broken (fusewire.kernel.transcript).
+        """
         subject = SUBJECTS[program.subject]
         with source(self.home) as directory:
-            session = RecordedSession(subject.make(directory), subject.timeouts)
+            session = session_of(subject, directory)
             with Served(session, subject, self.mountpoint, self.buffer) as served:
-                return RealPlayer(program, served).run()
+                transcript = RealPlayer(program, served).run()
+        check_transcript(served.exchanges)
+        return transcript
 
 
 @contextlib.contextmanager
@@ -108,6 +117,7 @@ class Served:
         self.mountpoint = mountpoint
         self.buffer = buffer
         self.gone = False  # it was aborted
+        self.exchanges: list[Exchange] = []  # what passed the device
         self.fd = open_device()
         options = f"fd={self.fd},rootmode=40000,user_id=0,group_id=0"
         options += ",allow_other" if subject.allow_other else ""
@@ -140,16 +150,21 @@ class Served:
                 if error.errno != errno.ENOENT:
                     raise
                 continue
+            self.exchanges.append(Exchange(True, bytes(memoryview(self.buffer)[:length])))
             reply = answer(self.session, memoryview(self.buffer)[:length])
             if reply is not None:
                 self.write(reply)
 
     def write(self, reply: Buffers) -> None:
+        refused = 0
         try:
             os.writev(self.fd, reply)
         except OSError as error:
+            refused = error.errno or -1
             if error.errno != errno.ENOENT:  # whoever asked has gone meanwhile
                 raise
+        finally:
+            self.exchanges.append(Exchange(False, b"".join(reply), refused))
 
     def wait(self, fds: Iterable[int]) -> set[int] | None:
         """Wait a moment until one of `fds` can be read, answering meanwhile; return which, None if nothing came."""

@@ -18,7 +18,17 @@ from typing import Any, Final, TypeVar
 
 from fusewire.daemon.session import Buffers, Call, Session
 from fusewire.errors import ProtocolError, os_error
-from fusewire.wire import Buffer, Message, OpenOut, OutHeader, WireStruct, decode_request, forgets
+from fusewire.wire import (
+    Buffer,
+    InHeader,
+    Message,
+    OpenOut,
+    OutHeader,
+    WireStruct,
+    decode_request,
+    encode_error,
+    forgets,
+)
 
 __all__ = ["Held", "RecordedSession", "Request", "Wait", "carried_out", "decoded", "finished"]
 
@@ -50,12 +60,16 @@ class RecordedSession(Session):
     errors: dict[int, int] = field(default_factory=dict)  # by unique; without an entry: never answered
     handles: dict[int, int] = field(default_factory=dict)  # that an open file was given, by unique
     wanted: dict[str, bool] = field(default_factory=dict)  # the next request of that name is held back; obedient?
+    lacks: frozenset[int] = frozenset()  # opcodes that it does not know, though the filesystem has a method
     polls: dict[int, None] = field(default_factory=dict)  # what is to be notified when it may be ready, by kh
     held: list[Held] = field(default_factory=list)  # the first one for longest
 
     def receive(self, buffer: Buffer) -> Buffers | Call | None:
         message = bytes(buffer)  # one of its own, for it may be held back
         self.messages.append(message)
+        header = InHeader.unpack_from(message)
+        if header.opcode in self.lacks:
+            return self.note((encode_error(header.unique, errno.ENOSYS),))
         outcome = Session.receive(self, message)
         if isinstance(outcome, tuple):
             self.note(outcome)

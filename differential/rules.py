@@ -20,11 +20,12 @@ from differential.recorder import Request
 from differential.subjects import Subject
 from differential.transcript import Transcript
 
-__all__ = ["FLOATING", "RENAMING", "Rule"]
+__all__ = ["FLOATING", "RENAMING", "Rule", "steps_of_several"]
 
 Steps = tuple[tuple[Request, ...], ...]
 CLOCKS: Final = 10**9  # seconds: programs set times before it, clocks tell times after it
 TIMES: Final = ("atime", "mtime", "ctime")
+FUSE_RELEASE_FLOCK_UNLOCK: Final = 2
 READING: Final = "READ"
 
 
@@ -49,9 +50,17 @@ class Names:
 
     def __init__(self) -> None:
         self.known: dict[int, int] = {}
+        self.given = 0
 
     def of(self, number: int) -> int:
-        return 0 if number == 0 else self.known.setdefault(number, len(self.known) + 1)
+        if number and number not in self.known:
+            self.given += 1
+            self.known[number] = self.given
+        return self.known[number] if number else 0
+
+    def forget(self, number: int) -> None:
+        """Have it get another name when it is seen again, for it then is something else."""
+        self.known.pop(number, None)
 
 
 def name_handles(transcript: Transcript, subject: Subject) -> Transcript:
@@ -75,6 +84,8 @@ def name_fields(*fields: str) -> Callable[[Transcript, Subject], Transcript]:
 
         def change(request: Request) -> Request:
             found = {name: names.of(value) for name, value in request.body if name in fields and value}
+            if request.name == "RELEASE" and request.get("release_flags") & FUSE_RELEASE_FLOCK_UNLOCK:
+                names.forget(request.get("lock_owner"))
             return with_fields(request, found) if found else request
 
         return transcript.mapped(change)
@@ -161,7 +172,11 @@ def forget(nodeid: int, nlookup: int) -> Request:
 
 RENAMING: Final = (
     Rule("handles", "a filesystem takes what numbers it likes, LocalDirectory for one descriptors", name_handles),
-    Rule("lock owners", "Linux stirs an address with a key of the mount's own", name_fields("lock_owner", "owner")),
+    Rule(
+        "lock owners",
+        "Linux stirs an address with a key of the mount's own; that of a closed file is used again",
+        name_fields("lock_owner", "owner"),
+    ),
     Rule("pids of locks", "a lock names its holder's pid, and pids differ", forget_pids),
     Rule("poll handles", "Linux counts them for all mounts together", name_fields("kh")),
     Rule("pointers", "the argument of an ioctl with data is an address in the caller's memory", name_fields("arg")),
@@ -227,12 +242,7 @@ def same_file(one: Request, other: Request) -> bool:
 
 def by_process(transcript: Transcript, subject: Subject) -> Transcript:
     """Where several calls were under way at once, put each process's requests together."""
-    together = {
-        step
-        for number, result in enumerate(transcript.results)
-        for step in range(number, len(transcript.results) if result[0] == "asleep" else transcript.end(number) + 1)
-        if step > number or step != transcript.end(number)
-    }
+    together = steps_of_several(transcript)
     return replace(
         transcript,
         requests=tuple(
@@ -240,6 +250,16 @@ def by_process(transcript: Transcript, subject: Subject) -> Transcript:
             for number, step in enumerate(transcript.requests)
         ),
     )
+
+
+def steps_of_several(transcript: Transcript) -> set[int]:
+    """Return the steps in which more than one call was under way."""
+    count = len(transcript.results)
+    return {
+        step
+        for number, result in enumerate(transcript.results)
+        for step in range(number + 1, count if result[0] == "asleep" else transcript.end(number) + 1)
+    }
 
 
 FLOATING: Final = (

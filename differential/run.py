@@ -134,7 +134,7 @@ def report(findings: Findings, seconds: float) -> None:
     """Print what was run, and how often each rule was at work."""
     print(f"{findings.programs} programs, {findings.requests} requests on Linux, {seconds:.0f} s, of one CPU's time:")
     print("  " + ", ".join(f"{spent:.0f} s on {name}" for name, spent in findings.seconds.items()))
-    print(f"{findings.differing} programs differ; {len(findings.either)} more did, until Linux was asked again")
+    print(f"{findings.differing} programs differ; {len(findings.either)} more did, until either kernel was asked again")
     for seed in findings.either[:SHOWN]:
         print(f"    seed {seed}")
     for kind, count in findings.kinds.most_common():
@@ -158,13 +158,14 @@ def arguments() -> argparse.Namespace:
 
 def look_for_planted(number: int) -> int:
     """Plant each error in turn, and run programs until one finds it; 1 if one is not found in so many."""
-    from differential.planted import PLANTED, finds
+    from differential.planted import PLANTED, Search
 
     missed = 0
     Machine.enter_namespace()
     with Machine() as machine:
+        search = Search(machine, range(number))
         for error in PLANTED:
-            seed = finds(machine, error, range(number))
+            seed = search.finds(error)
             missed += seed is None
             print(f"{'not found' if seed is None else f'seed {seed}':>10}  {error}", flush=True)
     return 1 if missed else 0

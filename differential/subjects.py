@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
-from differential.recorder import Wait
+from differential.recorder import RecordedSession, Wait
 from fusewire.daemon.filesystem import Filesystem
 from fusewire.daemon.node_filesystem import NodeFilesystem
 from fusewire.daemon.nodes import Directory, File, Node, Special, Symlink
@@ -27,9 +27,9 @@ from fusewire.daemon.timeouts import Timeouts
 from fusewire.daemon.values import Entry, Lock, OpenFile
 from fusewire.errors import os_error
 from fusewire.filesystems import LocalDirectory, Memory
-from fusewire.wire import InitFlags
+from fusewire.wire import InitFlags, operation
 
-__all__ = ["SUBJECTS", "Subject", "begin"]
+__all__ = ["SUBJECTS", "Subject", "begin", "session_of"]
 
 Made = TypeVar("Made", bound=Node)
 
@@ -50,6 +50,7 @@ class Subject:
     weight: int = 1  # how many programs it gets, in proportion to the others
     numbers: bool = True  # it says the same inode numbers each time
     special: bool = True  # it can have fifos and sockets
+    lacks: frozenset[str] = frozenset()  # operations that its session does not know, as one of an older protocol
     ticks: bool = False  # the kernel keeps times itself, so each step is to have one of its own
 
 
@@ -403,9 +404,16 @@ SUBJECTS: Final = {
         Subject("faulty, asked each time", lambda _: Faulty(), NEVER),
         Subject("missing", lambda _: Missing(), NEVER),
         Subject("locking", lambda _: Locking(), FOREVER, weight=2),
+        Subject("older", lambda _: Memory(), FOREVER, lacks=frozenset({"COPY_FILE_RANGE_64", "STATX", "RENAME2"})),
         Subject("one user's", lambda _: Memory(), FOREVER, allow_other=False),
     )
 }
+
+
+def session_of(subject: Subject, directory: str) -> RecordedSession:
+    """Make a filesystem, and a session for it."""
+    lacks = frozenset(operation(name).code for name in subject.lacks)
+    return RecordedSession(subject.make(directory), subject.timeouts, lacks=lacks)
 
 
 def begin(filesystem: Filesystem) -> None:

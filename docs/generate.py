@@ -148,7 +148,8 @@ def source_of(row: Row) -> str:
     found: Any = importlib.import_module(f"fusewire.{module}")
     for part in name.split("."):
         found = getattr(found, part)
-    found = inspect.unwrap(found.fget if isinstance(found, property) else found)
+    function: Any = found.fget if isinstance(found, property) else found
+    found = inspect.unwrap(function)
     file = Path(inspect.getsourcefile(found) or "").relative_to(CHECKOUT / "src" / "fusewire")
     return f"`{file}` `{name}`"
 

@@ -159,8 +159,8 @@ SECTIONS: Final[dict[str, list[Row]]] = {
         Row("[interrupted by signal]", "kernel.tasks:Task.interrupt", DEADLOCK_AS_DRAWN),
         *steps("kernel.locks:Semaphore.release", DEADLOCK_AS_DRAWN, "", "[release semaphore]", "[semaphore acquired]"),
         Row(
-            "If the filesystem daemon was single threaded, this will stop here, since there's no other thread to dequeue "
-            "and execute the request.",
+            "If the filesystem daemon was single threaded, this will stop here, since there's no other thread to "
+            "dequeue and execute the request.",
             "kernel.request:Request._holders",
             DEADLOCK_AS_DRAWN,
         ),
@@ -263,8 +263,8 @@ SECTIONS: Final[dict[str, list[Row]]] = {
     ],
     "The copy": [
         Row(
-            "An additional problem is that while the write buffer is being copied to the request, the request must not be "
-            "interrupted.",
+            "An additional problem is that while the write buffer is being copied to the request, the request must not "
+            "be interrupted.",
             "kernel.copying:Copy",
             COPYING + "test_in_2005_a_kill_during_the_copy_of_a_page_is_delayed_until_it_is_unlocked",
         ),
@@ -274,14 +274,14 @@ SECTIONS: Final[dict[str, list[Row]]] = {
             COPYING + "test_nothing_comes_in_while_the_request_is_not_locked",
         ),
         Row(
-            "This is solved with doing the copy atomically, and allowing interruption while the page(s) belonging to the "
-            "write buffer are faulted with get_user_pages().",
+            "This is solved with doing the copy atomically, and allowing interruption while the page(s) belonging to "
+            "the write buffer are faulted with get_user_pages().",
             "kernel.user_memory:UserBuffer.fault_in",
             COPYING + "test_in_2005_a_kill_while_the_writers_page_is_fetched_is_the_cure",
         ),
         Row(
-            "The 'req->locked' flag indicates when the copy is taking place, and interruption is delayed until this flag "
-            "is unset.",
+            "The 'req->locked' flag indicates when the copy is taking place, and interruption is delayed until this "
+            "flag is unset.",
             "kernel.request:Request.locked",
             COPYING + "test_no_page_is_fetched_while_the_request_is_locked",
         ),

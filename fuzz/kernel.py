@@ -23,6 +23,7 @@ import struct
 import sys
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -32,6 +33,7 @@ from fusewire.embedded import perform
 from fusewire.filesystems.memory import Memory
 from fusewire.kernel import Credentials, Device, Killed, Options, Process, System, Task, close, mount, run
 from fusewire.kernel.invariants import check
+from fusewire.kernel.runners.fixed_order import FixedOrder
 from fusewire.wire import (
     NOTIFICATIONS,
     InHeader,
@@ -42,6 +44,7 @@ from fusewire.wire import (
     encode_notification,
 )
 
+XATTRS: Final = ["user.x", "user.y", "security.capability", "system.posix_acl_access", "trusted.z"]
 NAMES: Final = ["a", "b", "c", "d", ".", "..", "no\udcffutf8", "n" * 300]
 EDGES: Final = [0, 1, 7, 100, 4095, 4096, 4097, 8192, 131072, 200_000, 2**31, 2**63 - 1]
 BUFFER: Final = 1 << 21  # bytes that the daemon reads at once
@@ -67,44 +70,92 @@ def flags(rng: Random) -> int:
     return rng.choice([os.O_RDONLY, os.O_WRONLY, os.O_RDWR]) | sum(rng.sample(more, rng.choice([0, 1, 1, 2])))
 
 
-CALLS: Final[list[Callable[[Random, Process], Coro]]] = [
-    lambda rng, process: process.stat(path(rng)),
-    lambda rng, process: process.lstat(path(rng)),
-    lambda rng, process: process.fstat(descriptor(rng, process)),
-    lambda rng, process: process.access(path(rng), rng.randrange(8)),
-    lambda rng, process: process.mkdir(path(rng), 0o777),
-    lambda rng, process: process.mknod(path(rng), 0o100666),
-    lambda rng, process: process.symlink(path(rng), path(rng)),
-    lambda rng, process: process.readlink(path(rng)),
-    lambda rng, process: process.link(path(rng), path(rng)),
-    lambda rng, process: process.unlink(path(rng)),
-    lambda rng, process: process.rmdir(path(rng)),
-    lambda rng, process: process.rename(path(rng), path(rng)),
-    lambda rng, process: process.chdir(path(rng)),
-    lambda rng, process: process.listdir(path(rng)),
-    lambda rng, process: process.statvfs(path(rng)),
-    lambda rng, process: process.chmod(path(rng), rng.randrange(0o10000)),
-    lambda rng, process: process.chown(path(rng), rng.choice([-1, 0, 1000]), rng.choice([-1, 0, 1000])),
-    lambda rng, process: process.utime(path(rng)),
-    lambda rng, process: process.truncate(path(rng), rng.choice(EDGES)),
-    lambda rng, process: process.getxattr(path(rng), "user.x"),
-    lambda rng, process: process.setxattr(path(rng), "user.x", rng.randbytes(9)),
-    lambda rng, process: process.listxattr(path(rng)),
-    lambda rng, process: process.removexattr(path(rng), "user.x"),
-    *[lambda rng, process: process.open(path(rng), flags(rng), 0o666)] * 4,
-    *[lambda rng, process: process.close(descriptor(rng, process))] * 2,
-    *[lambda rng, process: process.read(descriptor(rng, process), size(rng))] * 3,
-    *[lambda rng, process: process.write(descriptor(rng, process), rng.randbytes(size(rng)))] * 3,
-    lambda rng, process: process.pread(descriptor(rng, process), size(rng), rng.choice(EDGES)),
-    lambda rng, process: process.pwrite(descriptor(rng, process), b"x" * size(rng), rng.choice(EDGES[:10])),
-    lambda rng, process: process.lseek(descriptor(rng, process), rng.choice(EDGES), rng.randrange(5)),
-    lambda rng, process: process.ftruncate(descriptor(rng, process), rng.choice(EDGES[:10])),
-    lambda rng, process: process.fsync(descriptor(rng, process)),
-    lambda rng, process: process.fallocate(descriptor(rng, process), rng.choice([0, 1, 3, 16]), 0, size(rng)),
-    lambda rng, process: process.ioctl(descriptor(rng, process), rng.getrandbits(32), rng.randbytes(8)),
-    lambda rng, process: process.flock(descriptor(rng, process), rng.choice([1, 2, 5, 6, 8])),
-    lambda rng, process: read_mapping(rng, process),
-]
+Attempt = Callable[[Random, Process], Coro]
+CALLS: Final[dict[str, Attempt]] = {
+    "stat": lambda rng, process: process.stat(path(rng)),
+    "lstat": lambda rng, process: process.lstat(path(rng)),
+    "fstat": lambda rng, process: process.fstat(descriptor(rng, process)),
+    "statx": lambda rng, process: process.statx(path(rng), rng.choice([0, 0x7FF, 0xFFF])),
+    "access": lambda rng, process: process.access(path(rng), rng.randrange(8)),
+    "mkdir": lambda rng, process: process.mkdir(path(rng), 0o777),
+    "mknod": lambda rng, process: process.mknod(path(rng), rng.choice([0o100666, 0o10666])),
+    "symlink": lambda rng, process: process.symlink(path(rng), path(rng)),
+    "readlink": lambda rng, process: process.readlink(path(rng)),
+    "link": lambda rng, process: process.link(path(rng), path(rng)),
+    "unlink": lambda rng, process: process.unlink(path(rng)),
+    "rmdir": lambda rng, process: process.rmdir(path(rng)),
+    "rename": lambda rng, process: process.rename(path(rng), path(rng), flags=rng.choice([0, 0, 0, 1, 2, 4, 8])),
+    "chdir": lambda rng, process: process.chdir(path(rng)),
+    "getcwd": lambda rng, process: process.getcwd(),
+    "listdir": lambda rng, process: process.listdir(path(rng)),
+    "getdents": lambda rng, process: process.getdents(descriptor(rng, process), rng.choice([0, 24, 100, 4096])),
+    "statvfs": lambda rng, process: process.statvfs(path(rng)),
+    "chmod": lambda rng, process: process.chmod(path(rng), rng.randrange(0o10000)),
+    "chown": lambda rng, process: process.chown(path(rng), rng.choice([-1, 0, 1000]), rng.choice([-1, 0, 1000])),
+    "utime": lambda rng, process: process.utime(path(rng)),
+    "truncate": lambda rng, process: process.truncate(path(rng), rng.choice(EDGES)),
+    "getxattr": lambda rng, process: process.getxattr(path(rng), rng.choice(XATTRS)),
+    "setxattr": lambda rng, process: process.setxattr(path(rng), rng.choice(XATTRS), rng.randbytes(size(rng) % 70)),
+    "listxattr": lambda rng, process: process.listxattr(path(rng)),
+    "removexattr": lambda rng, process: process.removexattr(path(rng), rng.choice(XATTRS)),
+    "open": lambda rng, process: process.open(path(rng), flags(rng), 0o666),
+    "close": lambda rng, process: process.close(descriptor(rng, process)),
+    "dup": lambda rng, process: process.dup(descriptor(rng, process)),
+    "read": lambda rng, process: process.read(descriptor(rng, process), size(rng)),
+    "write": lambda rng, process: process.write(descriptor(rng, process), rng.randbytes(size(rng))),
+    "pread": lambda rng, process: process.pread(descriptor(rng, process), size(rng), rng.choice(EDGES)),
+    "pwrite": lambda rng, process: process.pwrite(descriptor(rng, process), b"x" * size(rng), rng.choice(EDGES[:10])),
+    "lseek": lambda rng, process: process.lseek(descriptor(rng, process), rng.choice(EDGES), rng.randrange(5)),
+    "ftruncate": lambda rng, process: process.ftruncate(descriptor(rng, process), rng.choice(EDGES[:10])),
+    "fsync": lambda rng, process: process.fsync(descriptor(rng, process)),
+    "syncfs": lambda rng, process: process.syncfs(descriptor(rng, process)),
+    "fadvise": lambda rng, process: process.posix_fadvise(
+        descriptor(rng, process), rng.choice(EDGES), size(rng), rng.randrange(7)
+    ),
+    "fallocate": lambda rng, process: process.fallocate(
+        descriptor(rng, process), rng.choice([0, 1, 3, 16, 8]), rng.choice(EDGES), size(rng)
+    ),
+    "copy_file_range": lambda rng, process: process.copy_file_range(
+        descriptor(rng, process), descriptor(rng, process), size(rng), *rng.choices([None, *EDGES], k=2)
+    ),
+    "sendfile": lambda rng, process: process.sendfile(
+        descriptor(rng, process), descriptor(rng, process), rng.choice([None, 0, 4096]), size(rng)
+    ),
+    "ioctl": lambda rng, process: process.ioctl(descriptor(rng, process), rng.getrandbits(32), rng.randbytes(8)),
+    "ioctl, flags": lambda rng, process: process.ioctl(
+        descriptor(rng, process), rng.choice([0x80086601, 0x40086602, 0x801C581F]), bytearray(28)
+    ),
+    "flock": lambda rng, process: process.flock(descriptor(rng, process), rng.choice([1, 2, 5, 6, 8])),
+    "setlk": lambda rng, process: process.setlk(
+        descriptor(rng, process), rng.randrange(3), *span(rng), wait=rng.random() < 0.3, ofd=rng.random() < 0.2
+    ),
+    "getlk": lambda rng, process: process.getlk(descriptor(rng, process), rng.randrange(2), *span(rng)),
+    "poll": lambda rng, process: process.poll([(descriptor(rng, process), rng.randrange(6))], rng.choice([0, 0, 0.1])),
+    "select": lambda rng, process: process.select(*([descriptor(rng, process)] * rng.randrange(2) for _ in "rwx"), 0),
+    "fork": lambda rng, process: forked(rng, process),
+    "memory": lambda rng, process: read_mapping(rng, process),
+    "umount": lambda rng, process: process.umount("/", rng.choice([0, 0, 0, 1])),
+}  # fmt: skip
+OFTEN: Final = {"open": 4, "close": 2, "read": 3, "write": 3, "umount": 0.1}  # in proportion to the others, 1
+WEIGHTS: Final = [OFTEN.get(name, 1) for name in CALLS]
+LOCAL: Final = (
+    " locks of nodeid ",
+    "poll",
+)  # waits in whose names one of these is: for other processes, not for the daemon
+
+
+def span(rng: Random) -> tuple[int, int]:
+    """Bytes to lock: where they begin, and how many there are."""
+    return rng.choice([0, 0, 10, 2**62]), rng.choice([0, 1, 100])
+
+
+async def forked(rng: Random, process: Process) -> None:
+    """Have a child do something with what it has inherited, and exit."""
+    child = await process.fork()
+    try:
+        await CALLS[rng.choice(["close", "read", "write", "setlk", "flock", "chdir"])](rng, child)
+    finally:
+        await child.exit()
 
 
 async def read_mapping(rng: Random, process: Process) -> None:
@@ -237,30 +288,34 @@ class Daemon:
 # One round
 
 
-async def live(rng: Random, process: Process, calls: int) -> None:
+async def live(rng: Random, process: Process, calls: int, tried: Counter[str]) -> None:
     for _ in range(calls):
+        name = rng.choices(list(CALLS), WEIGHTS)[0]
+        tried[name] += 1
         try:
-            await rng.choice(CALLS)(rng, process)
+            await CALLS[name](rng, process)
         except OSError as error:
             if error.errno is None:
                 raise Unexpected(f"an OSError without an errno: {error!r}") from error
 
 
-def round_of(rng: Random) -> None:
-    """Mount, live, abort.
+def round_of(rng: Random, tried: Counter[str] | None = None) -> None:
+    """Mount, live, abort. What was called is counted in `tried`.
 
     Raises:
         Exception: whatever should not have happened.
     """
     system, device, session = System(), Device(), Session(Memory())
+    system.runner = FixedOrder()
     minor = rng.choice([19, 31, 36, 45])
     superblock = mount(system, device, Options(allow_other=True, default_permissions=rng.random() < 0.7), minor=minor)
     processes = [
         Process(system, system.new_pid(), Credentials.of(uid, uid), superblock.root.get()) for uid in (0, 0, 1000)
     ]
     badness = rng.choice([0.0, 0.05, 0.3])
+    tried = Counter() if tried is None else tried
     daemons = [Task("daemon", Daemon(rng, session, device, badness).serve()) for _ in range(rng.choice([1, 2]))]
-    living = [Task(process.name, live(rng, process, 12), process) for process in processes]
+    living = [Task(process.name, live(rng, process, 12, tried), process) for process in processes]
     tasks = [*daemons, *living]
 
     def choose(ready: Sequence[Task]) -> Task:
@@ -273,6 +328,10 @@ def round_of(rng: Random) -> None:
     try:
         run(tasks, choose)
         superblock.connection.abort()
+        asleep = run(tasks, choose)
+        for task, queue in asleep.items():
+            if any(word in queue.name for word in LOCAL):
+                task.kill()
         asleep = run(tasks, choose)
         if asleep:
             raise Unexpected(f"asleep after an abort: {[(task, queue.name) for task, queue in asleep.items()]}")

@@ -170,9 +170,7 @@ class FileDaemon:
     # What programs do.
 
     def new_process(self, uid: int = 0) -> Process:
-        process = Process(self.system, self.system.new_pid(), Credentials.of(uid, uid), self.superblock.root.get())
-        self.system.processes[process.pid] = process
-        return process
+        return Process.new(self.system, Credentials.of(uid, uid), self.superblock.root)
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run it to its end."""

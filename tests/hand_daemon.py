@@ -84,6 +84,16 @@ class HandDaemon:
 
     # Whole calls.
 
+    def last(self, coroutine: Coroutine[Any, Any, Any], *answers: Answer) -> Message:
+        """Have a call made up to its last request, answered by the last answer; return that request."""
+        task = self.start(coroutine)
+        for answer in answers[:-1]:
+            self.answer(self.read(), answer)
+        message = self.read()
+        self.answer(message, answers[-1])
+        assert task.finished
+        return message
+
     def start(self, coroutine: Coroutine[Any, Any, Any]) -> Task:
         """Let a call begin, and run until it waits."""
         task = Task("caller", coroutine)
@@ -143,9 +153,7 @@ def process(daemon: HandDaemon, uid: int = 0, gid: int | None = None, groups: Se
     system = daemon.system
     assert system.root is not None
     who = Credentials.of(uid, uid if gid is None else gid, frozenset(groups))
-    made = Process(system, system.new_pid(), who, system.root.get())
-    system.processes[made.pid] = made
-    return made
+    return Process.new(system, who, system.root)
 
 
 def entry(

@@ -39,14 +39,11 @@ class OnMemory:
 
     def process(self, uid: int = 0, gid: int | None = None, groups: frozenset[int] = frozenset()) -> Process:
         """Return a process whose calls are awaited."""
-        made: Any = self.kernel.process(uid, gid, groups)
-        process: Process = getattr(made, "awaitable", made)
-        return process
+        return self.kernel.process(uid, gid, groups).awaitable
 
     def do(self, call: Coroutine[Any, Any, T]) -> T:
         """Run a system call to its end."""
-        result: T = self.kernel.run(call)  # type: ignore[assignment]
-        return result
+        return self.kernel.run(call)
 
     def error(self, call: Coroutine[Any, Any, Any]) -> str | None:
         """Run a system call; return the name of its errno, None if it has none."""

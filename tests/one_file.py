@@ -229,11 +229,7 @@ class Rig:
         self.process = self.new_process(uid)
 
     def new_process(self, uid: int = 0) -> Process:
-        root = self.superblock.root
-        root.count += 1
-        process = Process(self.system, self.system.new_pid(), Credentials.of(uid, uid), root)
-        self.system.processes[process.pid] = process
-        return process
+        return Process.new(self.system, Credentials.of(uid, uid), self.superblock.root)
 
     async def _serve(self) -> None:
         while True:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+from collections.abc import Callable
 from typing import Any, Final
 
 from differential.calls import CALLS, Actor, Result
@@ -60,14 +61,21 @@ class NativeAt(Native):
         super().__init__()
         self.mountpoint = mountpoint
 
+    def __getattribute__(self, name: str) -> Any:
+        function = super().__getattribute__(name)
+        return self._at(function) if name in PATHS else function
+
     def __getattr__(self, name: str) -> Any:
-        function = getattr(os, name)
-        if name not in PATHS:
-            return function
+        function = super().__getattr__(name)
+        return self._at(function) if name in PATHS else function
+
+    def _at(self, function: Callable[..., Any]) -> Callable[..., Any]:
         return lambda *arguments, **more: function(*map(self.below, arguments), **more)
 
     def below(self, argument: Any) -> Any:
-        return self.mountpoint + argument if isinstance(argument, str) and argument.startswith("/") else argument
+        if not isinstance(argument, str) or not argument.startswith("/") or argument.startswith(self.mountpoint):
+            return argument
+        return self.mountpoint + argument
 
     def renameat2(self, old: str, new: str, flags: int) -> None:
         super().renameat2(self.below(old), self.below(new), flags)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from typing import Any, Final
 
 from differential.calls import Actor, Result
@@ -19,10 +19,6 @@ from fusewire.kernel.runners.fixed_order import Deadlock, FixedOrder
 __all__ = ["Embedded", "run"]
 
 BUFFER: Final = 1 << 21
-AGAIN: Final = frozenset(  # what Python calls again after an EINTR that no signal caused (PEP 475)
-    {"open", "read", "write", "pread", "pwrite", "ftruncate", "fsync", "fdatasync", "copy_file_range", "mknod", "fstat"}
-    | {"setlk", "setlkw", "getlk", "flock"}
-)
 
 
 class Embedded:
@@ -40,7 +36,6 @@ class Embedded:
         self.process = Process(self.system, self.system.new_pid(), Credentials.of(0, 0), self.superblock.root.get())
         self.process.umask_ = 0o022
         self.calling: Task | None = None
-        self.signalled = False
         self.serving = Task("daemon", self.serve())
         self.runner.start(self.serving)
         self.runner.run()  # INIT
@@ -78,7 +73,6 @@ class Embedded:
                     return await self.device.read(BUFFER)
                 case "signal":
                     assert self.calling is not None
-                    self.signalled = True
                     self.calling.interrupt()
                 case "abort":
                     self.superblock.connection.abort()
@@ -117,31 +111,6 @@ class Embedded:
 class Ours(Foreign):
     """The system calls of the caller, in the shape in which `calls` asks for them."""
 
-    def __init__(self, embedded: Embedded) -> None:
-        super().__init__(embedded.process)
-        self.embedded = embedded
-
-    def __getattribute__(self, name: str) -> Any:
-        method = super().__getattribute__(name)
-        return self.again(method) if name in AGAIN else method
-
-    def __getattr__(self, name: str) -> Any:
-        method = getattr(self.process, name)
-        return self.again(method) if name in AGAIN else method
-
-    def again(self, method: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Coroutine[Any, Any, Any]]:
-        """Do as Python does: call again after an EINTR that no signal caused."""
-
-        async def called(*arguments: Any, **more: Any) -> Any:
-            while True:
-                try:
-                    return await method(*arguments, **more)
-                except InterruptedError:
-                    if self.embedded.signalled:
-                        raise
-
-        return called
-
     async def getxattr_into(self, path: str, name: str, size: int) -> bytes | int:
         if not size:
             return await self.process.get_xattr_length(path, name)
@@ -164,7 +133,7 @@ def run(scenario: Scenario, valid: int, plan: Plan | None) -> list[list[str]]:
     world = World(valid, scenario.flags, scenario.open_flags)
     daemon = ScriptedDaemon(world, plan, armed=scenario.from_start)
     embedded = Embedded(scenario, daemon)
-    actor = Actor(Ours(embedded))
+    actor = Actor(Ours(embedded.process))
     seen = [daemon.take_log()]
     try:
         for step in scenario.steps:

@@ -14,6 +14,7 @@ import gc
 import marshal
 import os
 import select
+import signal
 import socket
 from types import TracebackType
 from typing import Any, Final, Self
@@ -23,7 +24,7 @@ from differential.daemons.calls import NativeAt, perform
 from differential.daemons.scenarios import Scenario, Step, Tell
 from differential.daemons.scripted import Action, Outcome, Plan, ScriptedDaemon
 from differential.daemons.world import World
-from differential.processes import SIGNAL, Awaited, Interruptible
+from differential.processes import Awaited
 from differential.real import CONNECTIONS, mount_device
 from differential.recorder import finished
 from fusewire.mounting import close_device, syscalls
@@ -32,8 +33,10 @@ from fusewire.mounting.device import clone_device, open_device
 __all__ = ["Linux", "run"]
 
 PATIENCE: Final = 5.0  # seconds in which every step is over by far
+MOMENT: Final = 0.5  # seconds in which a signal that leads to an INTERRUPT has done so
 BUFFER: Final = 1 << 21
 ROUND: Final = 1 << 18  # bytes in which every result has room
+SIGNAL: Final = signal.SIGUSR1
 
 
 class Linux:
@@ -117,7 +120,7 @@ class Linux:
     def read(self) -> bytes:
         """Wait for a message."""
         fd = self.opened(self.fd)
-        if not select.select([fd], [], [], PATIENCE)[0]:
+        if not select.select([fd], [], [], MOMENT)[0]:
             raise OSError(errno.ETIMEDOUT, "nothing to read")
         return os.read(fd, BUFFER)
 
@@ -142,7 +145,7 @@ class Linux:
             ready = poller.poll(PATIENCE * 1000)
             if not ready:
                 self.abort()
-                self.caller.result()
+                self.caller.kill()
                 return "hung", None
             self.serve()
             if any(one == self.caller.socket.fileno() for one, _ in ready):
@@ -172,12 +175,20 @@ class Caller:
         self.socket.recv(16)
 
     def begin(self, step: Step) -> None:
-        self.socket.send(marshal.dumps((step.call, step.arguments)))
+        with contextlib.suppress(OSError):  # it has died
+            self.socket.send(marshal.dumps((step.call, step.arguments)))
 
     def result(self) -> Result:
-        said = self.socket.recv(ROUND)
+        try:
+            said = self.socket.recv(ROUND)
+        except ConnectionResetError:
+            said = b""
         result: Result = marshal.loads(said) if said else ("died", None)
         return result
+
+    def kill(self) -> None:
+        """End what an abort does not end: it waits for another process."""
+        os.kill(self.pid, signal.SIGKILL)
 
     def end(self) -> None:
         """Have it exit; nothing holds it, for the connection is gone."""
@@ -192,7 +203,7 @@ def live(told: socket.socket, parents: socket.socket, mountpoint: str) -> None:
     try:
         parents.close()
         gc.disable()
-        Interruptible().begin()
+        signal.signal(SIGNAL, lambda number, frame: None)
         os.umask(0o022)
         actor = Actor(Awaited(NativeAt(mountpoint)))
         told.send(b"ready")

@@ -110,14 +110,19 @@ INTERRUPTED: Final[Mapping[str, Callable[[Asked], Sequence[bytes]]]] = {
 }
 
 
-def general() -> Iterator[Deed]:
+def general(operation: str) -> Iterator[Deed]:
     for name, one in ANYTHING.items():
         yield Deed(name, lambda asked, one=one: [write(one(asked))])  # type: ignore[misc]
     for name, actions in SEVERAL.items():
         yield Deed(name, actions)
+    if operation in UNWAITED:
+        return
     for name, replies in INTERRUPTED.items():
         yield Deed(f"interrupted: {name}", lambda asked, replies=replies: interrupted(replies(asked)))  # type: ignore[misc]
     yield Deed("interrupted: EAGAIN", again)
+
+
+UNWAITED: Final = ("INIT", "RELEASE", "RELEASEDIR")  # nobody waits for their answers
 
 
 def interrupted(replies: Sequence[bytes]) -> list[Action]:
@@ -149,13 +154,13 @@ ATTR: Final[Mapping[str, Sequence[int]]] = {
     "attr.mtimensec": (10**9, U32),
     "attr.ctimensec": (10**9, U32),
     "attr_valid": (0, U64),
-    "attr_valid_nsec": (1, 10**9, U32),
+    "attr_valid_nsec": (10**9, U32),
 }
 ENTRY: Final[Mapping[str, Sequence[int]]] = {
     "nodeid": (0, ROOT, FILE, DIR, EMPTY, 77, U64),
     "generation": (7, U64),
     "entry_valid": (0, U64),
-    "entry_valid_nsec": (1, 10**9, U32),
+    "entry_valid_nsec": (10**9, U32),
     **ATTR,
 }
 OPENED: Final[Mapping[str, Sequence[int]]] = {
@@ -414,7 +419,7 @@ def plus_changed(path: str, value: int) -> Callable[[Asked], list[Action]]:
 
 def deeds(operation: str) -> Iterator[Deed]:
     """Yield all that may be done to a request of `operation`."""
-    yield from general()
+    yield from general(operation)
     yield from fields_of(operation)
     for name, payload in PAYLOADS.get(operation, {}).items():
         yield Deed(name, lambda asked, payload=payload: [write(asked.reply(payload(asked)))])  # type: ignore[misc]

@@ -29,6 +29,7 @@ UNKNOWN: Final = 77
 NODES: Final = (0, ROOT, FILE, DIR, INNER, LINK, EMPTY, UNKNOWN, 2**64 - 1)
 SIZES: Final = (0, 1, 8, 15, 16, 17, 23, 24, 25, 26, 31, 32, 33, 40, 48, 4096, 100_000)
 LAST: Final = 2**63 - 1
+RANGES: Final = ((-1, 0), (0, 0), (0, 1), (0, -1), (4096, 4096), (4095, 2), (LAST, 1), (-(2**63), 0), (1, LAST))
 
 
 def raw(code: int, payload: bytes, length: int = 0) -> Tell:
@@ -54,7 +55,17 @@ def malformed() -> Iterator[Tell]:
 
 def inodes() -> Iterator[Tell]:
     for node in NODES:
-        for off, size in ((-1, 0), (0, 0), (0, 1), (0, -1), (4096, 4096), (4095, 2), (LAST, 1), (-(2**63), 0), (1, LAST)):
+        for off, size in (
+            (-1, 0),
+            (0, 0),
+            (0, 1),
+            (0, -1),
+            (4096, 4096),
+            (4095, 2),
+            (LAST, 1),
+            (-(2**63), 0),
+            (1, LAST),
+        ):
             yield named(tell("INVAL_INODE", NotifyInvalInodeOut(node, off, size)), node, off, size)
         yield named(tell("PRUNE", NotifyPruneOut(1), data=pack_nodeids([node])), node)
     yield tell("PRUNE", NotifyPruneOut(0), data=b"")

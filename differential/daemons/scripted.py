@@ -26,6 +26,7 @@ __all__ = ["Action", "Asked", "Deed", "Outcome", "Plan", "ScriptedDaemon"]
 Outcome = int | str | bytes  # of a write its length, or the name of its errno; of a read the message
 CLOCKS: Final = 10**9  # seconds: what a clock tells is after it
 SENDERLESS: Final = frozenset({"FORGET", "BATCH_FORGET", "INTERRUPT", "NOTIFY_REPLY"})
+FLOATING: Final = frozenset({"RELEASE", "RELEASEDIR"})  # sent when the caller is on his way out, or just before
 SHOWN: Final = 40  # bytes of data
 
 
@@ -86,14 +87,15 @@ class ScriptedDaemon:
     armed: bool = False
     minor: int = 45
     log: list[str] = field(default_factory=list)
+    released: list[str] = field(default_factory=list)
     forgotten: Counter[int] = field(default_factory=Counter)
 
     def take_log(self) -> list[str]:
-        """Return what was seen and done since last time; at its end what was forgotten, for that floats."""
-        taken = list(self.log)
+        """Return what was seen and done since last time; at its end what floats, releases and what was forgotten."""
+        taken = self.log + self.released
         if self.forgotten:
             taken.append(f"forgotten: {sorted(self.forgotten.items())}")
-        self.log.clear()
+        self.log, self.released = [], []
         self.forgotten.clear()
         return taken
 
@@ -108,7 +110,9 @@ class ScriptedDaemon:
             self.armed = False
             for action in plan.deed.actions(asked):
                 yield from self.act(action)
-        yield from self.act(Action("write", asked.right))
+        outcome = yield Action("write", asked.right)
+        log = self.released if message.operation.name in FLOATING else self.log
+        log.append(f"  answered {len(asked.right)}: {outcome!r}")
 
     def act(self, action: Action) -> Generator[Action, Outcome, None]:
         outcome = yield action
@@ -138,7 +142,8 @@ class ScriptedDaemon:
             for one in forgets(message):
                 self.forgotten[one.nodeid] += one.nlookup
         else:
-            self.log.append(described(message))
+            log = self.released if message.operation.name in FLOATING else self.log
+            log.append(described(message))
         return message
 
 

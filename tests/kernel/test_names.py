@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 
+from fusewire.embedded import Kernel
+from fusewire.filesystems.memory import Memory
 from fusewire.kernel import LINUX, SEED2005, Options, Process
 from fusewire.kernel.vfs.attr import STATX_BASIC, STATX_CTIME
-from fusewire.wire import InitFlags, Message, RenameFlags
+from fusewire.wire import InitFlags, RenameFlags
 from hand_daemon import (
     DIRECTORY,
     FILE,
@@ -31,17 +33,6 @@ from hand_daemon import (
 NOREPLACE, EXCHANGE = RenameFlags.RENAME_NOREPLACE, RenameFlags.RENAME_EXCHANGE
 WHITEOUT = RenameFlags.RENAME_WHITEOUT
 Make = Callable[[Process], Any]
-
-
-def last(daemon: HandDaemon, coroutine: Any, *answers: Any) -> Message:
-    """Have a call made up to its last request, answered by the last answer; return that request."""
-    task = daemon.start(coroutine)
-    for answer in answers[:-1]:
-        daemon.answer(daemon.read(), answer)
-    message = daemon.read()
-    daemon.answer(message, answers[-1])
-    assert task.finished
-    return message
 
 
 def known(daemon: HandDaemon, p: Process, *paths: str, mode: int = FILE) -> None:
@@ -112,15 +103,15 @@ def test_the_umask_is_taken_off_by_the_kernel_unless_the_daemon_wants_to(flags: 
     daemon = hand_daemon(flags)
     p = process(daemon)
     p.umask_ = 0o072
-    body = last(daemon, p.mkdir("/d"), errno.ENOENT, entry(2, DIRECTORY)).body
+    body = daemon.last(p.mkdir("/d"), errno.ENOENT, entry(2, DIRECTORY)).body
     assert (body.mode, body.umask) == (mode, 0o072)
-    body = last(daemon, p.mknod("/f", 0o777), errno.ENOENT, entry(3)).body
+    body = daemon.last(p.mknod("/f", 0o777), errno.ENOENT, entry(3)).body
     assert (body.mode, body.umask) == (stat.S_IFREG | mode, 0o072)
 
 
 def test_a_directory_is_made_with_permissions_and_sticky_bit_alone() -> None:
     daemon = hand_daemon(InitFlags.FUSE_DONT_MASK)
-    body = last(daemon, process(daemon).mkdir("/d", 0o47777), errno.ENOENT, entry(2, DIRECTORY)).body
+    body = daemon.last(process(daemon).mkdir("/d", 0o47777), errno.ENOENT, entry(2, DIRECTORY)).body
     assert body.mode == 0o1777
 
 
@@ -128,9 +119,9 @@ def test_a_device_has_a_number_and_nothing_else_has() -> None:
     daemon = hand_daemon()
     p = process(daemon)
     device = os.makedev(300, 70000)
-    body = last(daemon, p.mknod("/c", stat.S_IFCHR, device), errno.ENOENT, entry(2, stat.S_IFCHR)).body
+    body = daemon.last(p.mknod("/c", stat.S_IFCHR, device), errno.ENOENT, entry(2, stat.S_IFCHR)).body
     assert body.rdev == device
-    body = last(daemon, p.mknod("/s", stat.S_IFSOCK, device), errno.ENOENT, entry(3, stat.S_IFSOCK)).body
+    body = daemon.last(p.mknod("/s", stat.S_IFSOCK, device), errno.ENOENT, entry(3, stat.S_IFSOCK)).body
     assert body.rdev == 0
 
 
@@ -146,9 +137,9 @@ def test_devices_are_for_root_and_directories_are_not_made_by_mknod() -> None:
 def test_a_program_of_a_group_that_is_not_his_is_not_made_by_a_user() -> None:
     daemon = hand_daemon(options=Options(allow_other=True, rootmode=0o042777))
     user = process(daemon, uid=1000)
-    body = last(daemon, user.mknod("/f", 0o2755), errno.ENOENT, entry(2)).body
+    body = daemon.last(user.mknod("/f", 0o2755), errno.ENOENT, entry(2)).body
     assert body.mode == stat.S_IFREG | 0o755
-    body = last(daemon, process(daemon).mknod("/g", 0o2755), errno.ENOENT, entry(3)).body
+    body = daemon.last(process(daemon).mknod("/g", 0o2755), errno.ENOENT, entry(3)).body
     assert body.mode == stat.S_IFREG | 0o2755
 
 
@@ -379,16 +370,13 @@ def test_a_renamed_directory_takes_what_is_below_it_along() -> None:
     ],
 )
 def test_a_rename_that_cannot_be_is_not_sent(src: str, dst: str, code: int) -> None:
-    from fusewire.embedded import Kernel
-    from fusewire.filesystems.memory import Memory
-
     kernel = Kernel(Memory())
-    made = kernel.process()
-    p = getattr(made, "awaitable", made)
-    for coroutine in (p.mkdir("/d"), p.mkdir("/d/e"), p.mknod("/f"), p.mknod("/d/e/full")):
-        kernel.run(coroutine)
+    p = kernel.process()
+    p.makedirs("/d/e")
+    p.mknod("/f")
+    p.mknod("/d/e/full")
     with pytest.raises(OSError, match=os.strerror(code)) as caught:
-        kernel.run(p.rename(src, dst))
+        p.rename(src, dst)
     assert (caught.value.errno, caught.value.filename, caught.value.filename2) == (code, src, dst)
     assert "RENAME" not in [request.name for request in kernel.requests]
 
@@ -497,20 +485,16 @@ def test_two_who_read_a_remembered_symlink_ask_once() -> None:
 
 
 def test_what_os_builds_of_these() -> None:
-    from fusewire.embedded import Kernel
-    from fusewire.filesystems.memory import Memory
-
     kernel = Kernel(Memory())
-    made = kernel.process()
-    p = getattr(made, "awaitable", made)
-    kernel.run(p.makedirs("/a/b/c"))
+    p = kernel.process()
+    p.makedirs("/a/b/c")
     with pytest.raises(FileExistsError):
-        kernel.run(p.makedirs("/a/b"))
-    kernel.run(p.makedirs("/a/b", exist_ok=True))
-    kernel.run(p.renames("/a/b/c", "/x/y/z"))
-    kernel.run(p.lstat("/x/y/z"))
+        p.makedirs("/a/b")
+    p.makedirs("/a/b", exist_ok=True)
+    p.renames("/a/b/c", "/x/y/z")
+    p.lstat("/x/y/z")
     with pytest.raises(FileNotFoundError):
-        kernel.run(p.lstat("/a"))
-    kernel.run(p.removedirs("/x/y/z"))
+        p.lstat("/a")
+    p.removedirs("/x/y/z")
     with pytest.raises(FileNotFoundError):
-        kernel.run(p.lstat("/x"))
+        p.lstat("/x")

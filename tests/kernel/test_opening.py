@@ -5,13 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from typing import Any
 
 import pytest
 
 from fusewire.kernel import Options, Process
 from fusewire.kernel.vfs.attr import STATX_SIZE
-from fusewire.wire import EntryOut, InitFlags, Message, OpenFlags, OpenInFlags, OpenOut
+from fusewire.wire import EntryOut, InitFlags, OpenFlags, OpenInFlags, OpenOut
 from hand_daemon import (
     DIRECTORY,
     FILE,
@@ -50,17 +49,6 @@ def opened(daemon: HandDaemon, p: Process, flags: int = RW, open_flags: int = KE
         known(daemon, p)
     fd: int = daemon.call(p.open("/a", flags), OpenOut(fh, open_flags))
     return fd
-
-
-def last(daemon: HandDaemon, coroutine: Any, *answers: Any) -> Message:
-    """Have a call made up to its last request, answered by the last answer; return that request."""
-    task = daemon.start(coroutine)
-    for answer in answers[:-1]:
-        daemon.answer(daemon.read(), answer)
-    message = daemon.read()
-    daemon.answer(message, answers[-1])
-    assert task.finished
-    return message
 
 
 # What is sent.
@@ -190,7 +178,7 @@ def test_a_daemon_without_create_is_sent_mknod_and_open_from_then_on() -> None:
     p = process(daemon)
     daemon.call(p.open("/a", W | CREATE | TRUNC), errno.ENOENT, errno.ENOSYS, entry(2), OpenOut())
     assert daemon.asked == ["LOOKUP 1 a", "CREATE 1 a", "MKNOD 1 a", "OPEN 2"]
-    message = last(daemon, p.open("/b", W | CREATE | TRUNC), errno.ENOENT, entry(3), OpenOut())
+    message = daemon.last(p.open("/b", W | CREATE | TRUNC), errno.ENOENT, entry(3), OpenOut())
     assert daemon.asked[-3:] == ["LOOKUP 1 b", "MKNOD 1 b", "OPEN 3"]
     assert message.body.flags == W | TRUNC | LARGEFILE
 
@@ -210,7 +198,7 @@ def test_create_makes_and_opens_at_once() -> None:
     daemon = hand_daemon()
     p = process(daemon)
     daemon.call(p.umask(0o027))
-    message = last(daemon, p.open("/a", RW | CREATE | os.O_NOCTTY, 0o4777), errno.ENOENT, created(2, fh=9))
+    message = daemon.last(p.open("/a", RW | CREATE | os.O_NOCTTY, 0o4777), errno.ENOENT, created(2, fh=9))
     assert message.operation.name == "CREATE"
     assert message.body.flags == RW | CREATE | LARGEFILE
     assert message.body.mode == stat.S_IFREG | 0o4750
@@ -223,14 +211,14 @@ def test_create_makes_and_opens_at_once() -> None:
 def test_with_dont_mask_the_umask_is_the_daemons() -> None:
     daemon = hand_daemon(InitFlags.FUSE_DONT_MASK)
     p = process(daemon)
-    message = last(daemon, p.open("/a", RW | CREATE, 0o666), errno.ENOENT, created(2))
+    message = daemon.last(p.open("/a", RW | CREATE, 0o666), errno.ENOENT, created(2))
     assert (message.body.mode, message.body.umask) == (stat.S_IFREG | 0o666, 0o022)
 
 
 def test_flags_for_ioctl_alone_make_a_file_for_reading_and_writing() -> None:
     daemon = hand_daemon()
     p = process(daemon)
-    message = last(daemon, p.open("/a", 3 | CREATE), errno.ENOENT, created(2))
+    message = daemon.last(p.open("/a", 3 | CREATE), errno.ENOENT, created(2))
     assert message.body.flags & os.O_ACCMODE == RW
     (file,) = p.files.values()
     assert file.flags == 3 | LARGEFILE
@@ -241,7 +229,7 @@ def test_flags_for_ioctl_alone_make_a_file_for_reading_and_writing() -> None:
 def test_exclusive_creation_leaves_nothing_to_truncate() -> None:
     daemon = hand_daemon(ATOMIC)
     p = process(daemon)
-    message = last(daemon, p.open("/a", W | CREATE | EXCL | TRUNC), errno.ENOENT, created(2))
+    message = daemon.last(p.open("/a", W | CREATE | EXCL | TRUNC), errno.ENOENT, created(2))
     assert message.body.flags == W | CREATE | EXCL | LARGEFILE
 
 
@@ -353,7 +341,7 @@ def test_sgid_of_a_program_is_for_members_of_the_directorys_group(groups: list[i
     p = process(daemon, uid=1000, groups=groups)
     known(daemon, p, "/d", 6, stat.S_IFDIR | 0o2777)
     daemon.superblock.inodes[6].attr.gid = 500
-    message = last(daemon, p.open("/d/a", W | CREATE, 0o2775), errno.ENOENT, created(7))
+    message = daemon.last(p.open("/d/a", W | CREATE, 0o2775), errno.ENOENT, created(7))
     assert message.body.mode & stat.S_ISGID == kept
 
 
@@ -477,7 +465,7 @@ def test_atomic_o_trunc_leaves_it_to_open() -> None:
     known(daemon, p)
     inode = daemon.superblock.inodes[2]
     inode.attr.size, inode.invalid = 100, 0
-    message = last(daemon, p.open("/a", W | TRUNC), OpenOut(), errno.ENOSYS)
+    message = daemon.last(p.open("/a", W | TRUNC), OpenOut(), errno.ENOSYS)
     assert daemon.asked[-2:] == ["OPEN 2", "GETXATTR 2 security.capability"]
     assert message.header.uid == 1000
     assert inode.size == 0
@@ -683,7 +671,7 @@ def test_parent_and_child_are_different_owners_of_locks() -> None:
     p = process(daemon)
     fd = opened(daemon, p)
     child = daemon.call(p.fork())
-    owners = [last(daemon, each.close(fd), OK).body.lock_owner for each in (p,)]
+    owners = [daemon.last(each.close(fd), OK).body.lock_owner for each in (p,)]
     task = daemon.start(child.close(fd))
     flush = daemon.read()
     daemon.answer(flush)

@@ -144,7 +144,7 @@ def test_the_time_is_the_systems_and_a_last_look_is_taken() -> None:
     assert task.result == []
 
 
-def test_a_signal_ends_the_wait() -> None:
+def test_a_signal_ends_the_wait_after_a_last_look() -> None:
     daemon = hand_daemon()
     p = process(daemon)
     fd = opened(daemon, p)
@@ -152,9 +152,22 @@ def test_a_signal_ends_the_wait() -> None:
     answered(daemon, task, 0)
     task.interrupt()
     daemon.system.runner.run()
+    answered(daemon, task, 0)
     assert isinstance(task.result, OSError)
     assert task.result.errno == errno.EINTR
     assert p.file(fd).references == 1
+
+
+def test_what_is_ready_when_a_signal_comes_counts() -> None:
+    daemon = hand_daemon()
+    p = process(daemon)
+    fd = opened(daemon, p)
+    task = daemon.start(p.poll([(fd, IN)]))
+    answered(daemon, task, 0)
+    task.interrupt()
+    daemon.system.runner.run()
+    answered(daemon, task, IN)
+    assert task.result == [(fd, IN)]
 
 
 def test_a_file_that_is_closed_meanwhile_is_released_when_nobody_waits_for_it() -> None:

@@ -1,14 +1,14 @@
 """A local directory on Linux's own FUSE: programs must find what they find in the source itself.
 
-Where the two can be compared, the source is the judge. Whatever holds the GIL while it waits for the
-mount, and whoever is another user, is a program of its own.
+Where the two can be compared, the source is the judge. What single system calls do is tested in
+tests/both_kernels. Whatever holds the GIL while it waits for the mount, and whoever is another user,
+is a program of its own.
 """
 
 from __future__ import annotations
 
 import errno
 import os
-import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -119,24 +119,6 @@ def test_acls_and_set_user_id_are_the_sources(source: Path, place: Path, handles
         assert run(sys.executable, PROBE, place) == run(sys.executable, PROBE, natively)
 
 
-@both_ways
-def test_programs_find_what_they_wrote(source: Path, place: Path, handles: bool | None) -> None:
-    with mounted(source, place, handles):
-        (place / "d/e").mkdir(parents=True)
-        (place / "d/e/f").write_bytes(bytes(range(256)) * 4096)
-        (place / "d").rename(place / "g")
-        assert (source / "g/e/f").read_bytes() == (place / "g/e/f").read_bytes() == bytes(range(256)) * 4096
-        os.link(place / "g/e/f", place / "h")
-        assert os.stat(place / "h").st_nlink == os.stat(place / "g/e/f").st_nlink == 2
-        with open(place / "h", "ab") as file:
-            file.write(b"appended")
-        assert (source / "h").read_bytes().endswith(b"\xffappended")
-        (place / "h").unlink()
-        truth, told = os.stat(source / "g/e/f"), os.stat(place / "g/e/f")
-        for field in ("st_ino", "st_mode", "st_nlink", "st_size", "st_blocks", "st_blksize", "st_mtime_ns", "st_uid"):
-            assert getattr(told, field) == getattr(truth, field), field
-
-
 def test_sparse_files_stay_sparse(source: Path, place: Path) -> None:
     with mounted(source, place):
         with open(place / "sparse", "wb") as file:
@@ -145,49 +127,6 @@ def test_sparse_files_stay_sparse(source: Path, place: Path) -> None:
         run("cp", "--sparse=auto", place / "sparse", place / "copy")
         assert os.stat(source / "copy").st_size == 4 << 30
         assert os.stat(place / "copy").st_blocks < 1000
-
-
-# --- behind its back
-
-
-@both_ways
-def test_what_is_renamed_behind_its_back_is_found_by_path(source: Path, place: Path, handles: bool | None) -> None:
-    (source / "d").mkdir()
-    (source / "d/a").write_bytes(b"A")
-    with mounted(source, place, handles) as local:
-        assert (place / "d/a").read_bytes() == b"A"
-        opened = os.open(place / "d/a", os.O_RDONLY)
-        (source / "d").rename(source / "e")
-        local._inodes.recent.shrink()
-        assert os.fstat(opened).st_ino == os.stat(source / "e/a").st_ino
-        assert (place / "e/a").read_bytes() == b"A"
-        (source / "e/a").unlink()
-        (source / "e/a").write_bytes(b"another")
-        (source / "e/b").write_bytes(b"B")
-        local._inodes.recent.shrink()
-        assert os.read(opened, 10) == b"A"
-        assert os.fstat(opened).st_nlink == 0
-        os.close(opened)
-        assert (place / "e/b").read_bytes() == b"B"
-
-
-def test_a_component_swapped_for_a_symlink_is_followed_by_the_kernel_alone(
-    tmp_path: Path, source: Path, place: Path
-) -> None:
-    """The symlink's target is looked up where the caller is: inside the mount it leads where it says, not by us."""
-    (tmp_path / "outside").mkdir()
-    (tmp_path / "outside/file").write_bytes(b"outside")
-    (source / "d").mkdir()
-    (source / "d/file").write_bytes(b"inside")
-    with mounted(source, place, handles=False) as local:
-        directory = os.open(place / "d", os.O_RDONLY)
-        (source / "d/file").unlink()
-        (source / "d").rmdir()
-        (source / "d").symlink_to(tmp_path / "outside")
-        local._inodes.recent.shrink()
-        with pytest.raises(OSError, match=os.strerror(errno.ENOENT)):
-            os.open("file", os.O_RDONLY, dir_fd=directory)
-        os.close(directory)
 
 
 # --- limits
@@ -397,12 +336,3 @@ def test_a_mount_over_its_own_source(source: Path) -> None:
         assert (source / "file").read_bytes() == b"x"
         (source / "new").write_bytes(b"new")
     assert (source / "new").read_bytes() == b"new"
-
-
-@root_only
-def test_device_numbers_and_types_are_true(source: Path, place: Path) -> None:
-    with mounted(source, place):
-        os.mknod(place / "null", stat.S_IFCHR | 0o666, os.makedev(1, 3))
-        os.mkfifo(place / "fifo")
-        assert os.stat(source / "null").st_rdev == os.stat(place / "null").st_rdev == os.makedev(1, 3)
-        assert {entry.name: entry.is_file() for entry in os.scandir(place)} == {"null": False, "fifo": False}

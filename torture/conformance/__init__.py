@@ -4,10 +4,12 @@ The suite knows nothing of FUSE: it is given a directory and makes system calls 
 root and as three ordinary users, and says of each whether it did what Linux's own
 filesystems do. A filesystem passes when it fails nothing that ext4 and tmpfs pass.
 
-    calls.py       the vocabulary: system calls by name
-    libc.py        those that Python hides, and pointers to nowhere
-    mounts.py      mounts that one actor sees alone
+    calls.py       the vocabulary: system calls by name, made of an object like `os`
+    linux.py       that of this machine; libc.py what Python hides of it, mounts.py what one actor sees alone
+    embedded.py    that of an embedded kernel, which mounts nothing
     actors.py      processes with an identity, which make those calls
+    expected.py    what old kernels cannot do, with reasons
+    tree.py        a filesystem of nodes that can do all that nodes can
     tester.py      the checks (`works`, `fails`, `equal`), cases and groups
     the rest       the cases, by subject; whatever repeats is a table
 

@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -35,6 +36,7 @@ from fusewire.filesystems import Memory
 __all__ = ["parser", "run"]
 
 GREEN, YELLOW, RED = "32", "33", "31"  # as terminals number them
+WIDTH: Final = 80  # columns
 MARKS: Final = {"right": ("✓", "+", GREEN), "skipped": ("-", "-", YELLOW), "wrong": ("✗", "!", RED)}
 LINE: Final = "{title:<31}  {result:<25} {time:>8} {requests:>8}"
 
@@ -167,7 +169,7 @@ class Demo:
             print(f"fusewire on Linux {release}, Python {python}: two filesystems on the real kernel\n")
         else:
             print(f"fusewire on an embedded kernel, Python {python}: nothing can be mounted here.")
-            print(f"{sentence(self.why_not)}\n")
+            print(f"{textwrap.fill(sentence(self.why_not), WIDTH, break_long_words=False, break_on_hyphens=False)}\n")
         print("    " + LINE.format(title="step", result="result", time="time", requests="requests"))
 
     def show(self, row: Row) -> None:

@@ -78,7 +78,7 @@ def mounted(filesystem: Filesystem, profile: Profile) -> Mounted:
     """Mount `filesystem`; INIT is sent, and not answered yet."""
     system, device = System(), Device()
     superblock = mount(system, device, Options(allow_other=True), profile)
-    process = kernel_end.Process(system, system.new_pid(), Credentials(), superblock.root.get(), "rm")
+    process = kernel_end.Process.new(system, Credentials(), superblock.root, "rm")
     return Mounted(process, device, Session(filesystem))
 
 

@@ -1,6 +1,7 @@
 """Both ends in one process: a kernel's, and a daemon that serves it. The one package that knows both.
 
-    kernel.py       Kernel: what users have; process.py, paths.py and files.py are its calls
+    kernel.py       Kernel: what users have; process.py, paths.py and files.py are its calls, inspected.py
+                    what there is to see, plan.py what it was asked to be
     ends.py         both ends of one mount, and who runs them: begun, used, and always ended
     task_server.py  the daemon's end in fixed order       device.py     for the shells of threads and asyncio
     recording.py    what was sent and answered            leaks.py      what is left over in the end

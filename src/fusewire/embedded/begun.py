@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
-from fusewire.kernel.runners import outcome
+from fusewire.kernel.runners import outcome_for_program
 from fusewire.kernel.tasks import Task
 
 if TYPE_CHECKING:
@@ -30,9 +30,10 @@ class Begun(Generic[T]):
         self.task = task
 
     def __repr__(self) -> str:
+        whose = self.task.name if self.task.process is None else self.task.process.name
         if self.done:
-            return f"<call of {self.task.name}, done>"
-        return f"<call of {self.task.name}, {f'asleep on {self.sleeps_on}' if self.sleeps_on else 'which can go on'}>"
+            return f"<call of {whose}, done>"
+        return f"<call of {whose}, {f'asleep on {self.sleeps_on}' if self.sleeps_on else 'which can go on'}>"
 
     @property
     def done(self) -> bool:
@@ -53,7 +54,7 @@ class Begun(Generic[T]):
         """
         if not self.done:
             self.ends.runner.wait(self.task)
-        return cast(T, outcome(self.task))
+        return cast(T, outcome_for_program(self.task))
 
     def interrupt(self) -> None:
         """Send it a signal that has a handler: if it may be interrupted where it sleeps, it ends with EINTR."""

@@ -59,7 +59,7 @@ class RecordedDevice(Device):
 class Tap:
     """What has passed the devices of one connection, for as long as it can be told in order."""
 
-    everywhere: ClassVar[bool] = False  # every kernel that is made from now on is tapped, if it keeps a record
+    everywhere: ClassVar[bool] = False  # every kernel that is made from now on is tapped; set by tests
 
     whole: bool = True  # nothing is missing
     exchanges: list[Exchange] = field(default_factory=list)

@@ -22,11 +22,9 @@ import os
 import threading
 import weakref
 from collections.abc import Coroutine
-from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 import fusewire.kernel as kernel_end
-from fusewire.daemon.filesystem import Filesystem
 from fusewire.daemon.request import current as serving
 from fusewire.daemon.serve import ThreadServer
 from fusewire.daemon.serve_async import AsyncServer
@@ -35,27 +33,25 @@ from fusewire.daemon.session import Session
 from fusewire.daemon.workers import in_a_thread, to_its_end
 from fusewire.embedded.begun import Begun
 from fusewire.embedded.callers import requests_of
-from fusewire.embedded.daemon_device import RecordedDevice, Stall, Tap, TappedRecordedDevice
+from fusewire.embedded.daemon_device import RecordedDevice, Stall, Tap, TappedDevice, TappedRecordedDevice
 from fusewire.embedded.device import EmbeddedDevice
 from fusewire.embedded.leaks import Leak, leaks
+from fusewire.embedded.plan import Plan
 from fusewire.embedded.recording import Record, RecordedConnection
 from fusewire.embedded.task_server import TaskServer
 from fusewire.kernel.clock import MonotonicClock, StandingClock
 from fusewire.kernel.connection import Connection
 from fusewire.kernel.device import Device
 from fusewire.kernel.mounting import mount, umount
-from fusewire.kernel.profile import Profile
 from fusewire.kernel.runners import Deadlock
 from fusewire.kernel.runners.fixed_order import FixedOrder
 from fusewire.kernel.runners.locked import Locked
 from fusewire.kernel.tasks import Task, running
 from fusewire.kernel.vfs.credentials import Credentials
-from fusewire.kernel.vfs.superblock import Options
 from fusewire.kernel.vfs.system import System
-from fusewire.mounting import MountOptions
 from fusewire.served import new_session
 
-__all__ = ["RUNNERS", "Ends", "Plan"]
+__all__ = ["RUNNERS", "Ends"]
 
 logger = logging.getLogger("fusewire")
 
@@ -86,24 +82,11 @@ def _in_child() -> None:
 os.register_at_fork(after_in_child=_in_child)
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What a kernel was asked to be."""
-
-    filesystem: Filesystem
-    mount_options: MountOptions
-    options: Options
-    minor: int
-    profile: Profile
-    threads: int
-    strict: bool
-    requests: int  # that are recorded
-
-
 class Ends:
     """Both ends of one mount. Nothing is served before `start`, or `start_async`."""
 
-    def __init__(self, plan: Plan, runner: str) -> None:
+    def __init__(self, plan: Plan, runner: str, tap: Tap | None = None) -> None:
+        """`tap` gets what passes the devices, if it is given."""
         self.plan = plan
         self.runner_name = runner
         clock = StandingClock() if runner == FIXED_ORDER else MonotonicClock()
@@ -115,7 +98,7 @@ class Ends:
         self.session: Session = new_session(plan.filesystem, plan.mount_options)
         self.session.new_request = requests_of(self.system)
         self.record = Record(clock, plan.requests) if plan.requests else None
-        self.tap = Tap() if Tap.everywhere else None
+        self.tap = tap or (Tap() if Tap.everywhere else None)
         self.stall = Stall()
         self.device = self._new_device()
         self.connection = self._connection()
@@ -132,7 +115,7 @@ class Ends:
 
     def _new_device(self) -> Device:
         if self.record is None:
-            return Device()
+            return Device() if self.tap is None else TappedDevice(self.tap)
         return RecordedDevice(self.record) if self.tap is None else TappedRecordedDevice(self.record, self.tap)
 
     def _connection(self) -> Connection:
@@ -197,9 +180,7 @@ class Ends:
     def new_process(self, uid: int, gid: int, groups: frozenset[int] = frozenset()) -> kernel_end.Process:
         """Make a process, in the root directory."""
         credentials = Credentials.of(uid, gid, groups)
-        process = kernel_end.Process(self.system, self.system.new_pid(), credentials, self.superblock.root.get())
-        self.system.processes[process.pid] = process
-        return process
+        return kernel_end.Process.new(self.system, credentials, self.superblock.root)
 
     def _own_process(self) -> kernel_end.Process:
         """Make the process of the kernel's own calls, root's; with its umask of 0 others may use the files it makes."""
@@ -364,9 +345,15 @@ class Ends:
             raise
 
     def close(self) -> None:
-        """End all processes, unmount, and wait for the daemon; abort what does not end. Idempotent."""
+        """End all processes, unmount, and wait for the daemon; abort what does not end. Idempotent.
+
+        Raises:
+            RuntimeError: in fixed order, called by a method, or while another thread uses it.
+        """
         if self.closed:
             return
+        if isinstance(self.runner, FixedOrder):
+            self.runner.check_idle()
         try:
             self._leave()
         finally:  # also when Ctrl-C comes meanwhile

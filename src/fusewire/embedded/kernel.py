@@ -23,108 +23,34 @@ kernel.awaitable.unlink("/a")`. `kernel.awaitable` is the same kernel, whose cal
 
 from __future__ import annotations
 
-import inspect
-import stat
 from collections.abc import Coroutine, Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, overload
 
 import fusewire.kernel as kernel_end
-from fusewire.daemon.negotiation import OLDEST_MINOR
 from fusewire.embedded.begun import Begun
 from fusewire.embedded.blocking import Blocking, blocking
-from fusewire.embedded.daemon_control import Daemon
-from fusewire.embedded.ends import ASYNCIO, FIXED_ORDER, RUNNERS, Ends, Plan
+from fusewire.embedded.ends import ASYNCIO, FIXED_ORDER, RUNNERS, Ends
+from fusewire.embedded.inspected import Inspected
 from fusewire.embedded.leaks import Leak
 from fusewire.embedded.paths import Path, Paths
+from fusewire.embedded.plan import Plan, checked_call, checked_id, checked_minor, kernel_options, profile_named
 from fusewire.embedded.process import Process
-from fusewire.embedded.recording import RecordedRequest
 from fusewire.kernel.mounting import MNT_DETACH, MNT_FORCE
-from fusewire.kernel.profile import LINUX, PROFILES, Profile
+from fusewire.kernel.profile import LINUX, Profile
 from fusewire.kernel.vfs.superblock import Options
 from fusewire.mounting import MountOptions
-from fusewire.mounting.syscalls import MS_NODEV, MS_NOEXEC, MS_NOSUID
 from fusewire.served import Served, as_filesystem, options_for, threads_for
 from fusewire.wire import FUSE_KERNEL_MINOR_VERSION
 
 if TYPE_CHECKING:
-    from fusewire.daemon.session import Session
-    from fusewire.kernel.control import Control
-    from fusewire.kernel.violations import Violation
+    pass
 
 __all__ = ["AwaitableKernel", "Kernel"]
 
 T = TypeVar("T")
 
 RECORDED: Final = 10_000  # requests that are kept, where nothing else is said
-UNBOUNDED: Final = 0xFFFFFFFF  # bytes of one READ; and the number of nobody, user or group
-
-
-class Inspected:
-    """What there is to see of a kernel, and what can be done to it from outside."""
-
-    ends: Ends
-
-    @property
-    def requests(self) -> list[RecordedRequest]:
-        """What the kernel has sent, in order: the last 10,000, or as many as `Kernel` was told to keep.
-
-        Raises:
-            RuntimeError: it was told to keep none.
-        """
-        return list(self.ends.recorded().requests)
-
-    @property
-    def violations(self) -> list[Violation]:
-        """What the daemon has written that it should not have: each with the number of the rule that it broke."""
-        return self.ends.connection.violations
-
-    @property
-    def control(self) -> Control:
-        """The files about the connection in fusectl: `kernel.control["abort"].write(b"1")`."""
-        return self.ends.superblock.control
-
-    @property
-    def daemon(self) -> Daemon:
-        """The daemon's end, to be killed or to hang."""
-        return Daemon(self.ends)
-
-    @property
-    def session(self) -> Session:
-        """The daemon's end of the connection."""
-        return self.ends.session
-
-    @property
-    def system(self) -> kernel_end.System:
-        """The kernel's end: its clock, its mounts and its processes."""
-        return self.ends.system
-
-    @property
-    def superblock(self) -> kernel_end.Superblock:
-        """The kernel's end of the mount."""
-        return self.ends.superblock
-
-    @property
-    def connection(self) -> kernel_end.Connection:
-        """The kernel's end of the connection: its queues, and what was negotiated."""
-        return self.ends.connection
-
-    @property
-    def device(self) -> kernel_end.Device:
-        """The device that the daemon reads."""
-        return self.ends.device
-
-    def abort(self) -> None:
-        """Abort the connection: whoever waits for an answer gets ECONNABORTED, whoever comes later ENOTCONN."""
-        self.ends.abort()
-
-    def advance(self, seconds: float) -> None:
-        """Let time pass, by a clock that stands still otherwise: timeouts expire, and what is due happens.
-
-        Raises:
-            RuntimeError: this kernel goes by the real clock, as all but those in fixed order.
-        """
-        self.ends.advance(seconds)
 
 
 class AwaitableKernel(Inspected, Paths):
@@ -369,65 +295,3 @@ class Kernel(Inspected, Blocking):
     link = blocking(Paths.link)
     chmod = blocking(Paths.chmod)
     chown = blocking(Paths.chown)
-
-
-def checked_call(coroutine: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:
-    """Return `coroutine`.
-
-    Raises:
-        TypeError: it is none.
-    """
-    if not inspect.iscoroutine(coroutine):
-        raise TypeError(f"{coroutine!r} is no call that can be awaited, such as process.awaitable.stat('/')")
-    return coroutine
-
-
-def kernel_options(options: MountOptions, root_type: int) -> Options:
-    """Return what mount(2) would be told."""
-    return Options(
-        rootmode=stat.S_IFMT(root_type),
-        allow_other=options.allow_other,
-        default_permissions=options.default_permissions,
-        max_read=options.max_read or UNBOUNDED,
-        read_only=options.ro,
-        nosuid=bool(options.flags & MS_NOSUID),
-        nodev=bool(options.flags & MS_NODEV),
-        noexec=bool(options.flags & MS_NOEXEC),
-        subtype=options.subtype,
-        source=options.fsname,
-    )
-
-
-def checked_id(number: int) -> int:
-    """Return `number`.
-
-    Raises:
-        TypeError, ValueError: it is none that a user or a group can have.
-    """
-    if not isinstance(number, int):
-        raise TypeError(f"{number!r} is no user or group: they are numbers here")
-    if not 0 <= number < UNBOUNDED:
-        raise ValueError(f"{number} is no user or group: their numbers are 0 to {UNBOUNDED - 1}")
-    return number
-
-
-def profile_named(name: str) -> Profile:
-    """Return a profile.
-
-    Raises:
-        ValueError: there is none of this name.
-    """
-    if name not in PROFILES:
-        raise ValueError(f"profile={name!r}: there are {', '.join(map(repr, PROFILES))}")
-    return PROFILES[name]
-
-
-def checked_minor(minor: int) -> int:
-    """Return `minor`.
-
-    Raises:
-        ValueError: it is none that a kernel can have here.
-    """
-    if not OLDEST_MINOR <= minor <= FUSE_KERNEL_MINOR_VERSION:
-        raise ValueError(f"minor={minor}: there are {OLDEST_MINOR} to {FUSE_KERNEL_MINOR_VERSION}")
-    return minor

@@ -79,7 +79,8 @@ class Process(Blocking):
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self.exit()
+        if not self.ends.over:  # else it has ended with the kernel
+            self.exit()
 
     getpid = blocking(Calls.getpid)
     getuid = blocking(Calls.getuid)

@@ -38,7 +38,17 @@ from fusewire.wire import (
 if TYPE_CHECKING:
     from fusewire.kernel.connection import Connection
 
-__all__ = ["SINCE", "Settings", "Sysctls", "exchange_init", "known_flags", "negotiate", "offered_flags", "send_init", "user_limit"]
+__all__ = [
+    "SINCE",
+    "Settings",
+    "Sysctls",
+    "exchange_init",
+    "known_flags",
+    "negotiate",
+    "offered_flags",
+    "send_init",
+    "user_limit",
+]
 
 PAGE: Final = 4096
 MAX_PAGES: Final = 32  # in one request, unless the daemon asks for another number

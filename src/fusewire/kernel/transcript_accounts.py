@@ -86,8 +86,8 @@ class Handles:
             self.without = True
 
     def of(self, nodeid: int) -> list[int]:
-        """Return the handles that are open of a nodeid."""
-        return [fh for (of, fh), count in self.opened.items() if of == nodeid and count]
+        """Return the handles that are open of a nodeid; none where Linux tells of no end of them (no OPEN)."""
+        return [] if self.without else [fh for (of, fh), count in self.opened.items() if of == nodeid and count]
 
     def used(self, message: Message, unanswered: Iterable[Message]) -> None:
         """Find what `message` names open; of a RELEASE, that nobody uses it any more."""

@@ -52,6 +52,7 @@ MAY_READ: Final = 4
 
 NEEDED: Final = STATX_MODE | STATX_UID | STATX_GID
 WRITTEN_TO: Final = (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK)  # what lies on the mount itself
+NO_ID: Final = 0xFFFFFFFF
 ANY_EXEC: Final = stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH
 
 
@@ -68,6 +69,8 @@ async def permission(inode: Inode, mask: int, *, access: bool = False) -> None:
     superblock = inode.superblock
     if mask & MAY_WRITE and superblock.options.read_only and stat.S_IFMT(inode.mode) in WRITTEN_TO:
         raise os_error(errno.EROFS)
+    if mask & MAY_WRITE and nobodys(inode):
+        raise os_error(errno.EACCES)
     if inode.bad:
         raise os_error(errno.EIO)
     if not superblock.options.allow_other and not allowed(superblock):
@@ -167,9 +170,14 @@ async def _granted_at_last(inode: Inode, mask: int, who: Credentials) -> bool:
     by_acl = await acl_grants(inode, mask, who) if _has_acl(inode, who) else None
     if by_mode if by_acl is None else by_acl:
         return True
-    if not who.privileged:
+    if not who.privileged or nobodys(inode):
         return False
     return inode.is_dir or not mask & MAY_EXEC or bool(inode.mode & ANY_EXEC)
+
+
+def nobodys(inode: Inode) -> bool:
+    """Whether it belongs to an id that is none: nobody writes to it then, and no capability helps (HAS_UNMAPPED_ID)."""
+    return inode.attr.uid == NO_ID or inode.attr.gid == NO_ID
 
 
 def check_sticky(directory: Inode, victim: Inode) -> None:
@@ -200,9 +208,11 @@ async def may_delete(victim: Dentry, directory: bool) -> None:
     """Return if the caller may remove or rename `victim`, which is positive, as a directory or as no directory.
 
     Raises:
-        OSError: EACCES; EPERM in a sticky directory; ENOTDIR and EISDIR; as `permission`.
+        OSError: EOVERFLOW if it is nobody's; EACCES; EPERM in a sticky directory; ENOTDIR and EISDIR; as `permission`.
     """
     assert victim.parent is not None
+    if nobodys(victim.positive):
+        raise os_error(errno.EOVERFLOW)
     await permission(victim.directory, MAY_WRITE | MAY_EXEC)
     check_sticky(victim.directory, victim.positive)
     if directory and not victim.is_dir:

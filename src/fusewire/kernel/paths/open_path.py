@@ -25,10 +25,11 @@ from fusewire.kernel.operations.opening import fuse_create, fuse_open, fuse_tmpf
 from fusewire.kernel.operations.permission import MAY_EXEC, MAY_WRITE, permission
 from fusewire.kernel.paths.open_flags import Opening
 from fusewire.kernel.paths.open_found import admitted, may_have_made, open_found
+from fusewire.kernel.paths.resolve import Path, is_stale, parent_of, resolve
+from fusewire.kernel.paths.walk import Walk, topmost
 from fusewire.kernel.vfs.changes import strip_sgid
 from fusewire.kernel.vfs.dentry import Dentry
 from fusewire.kernel.vfs.open_file import OpenFile
-from fusewire.kernel.vfs.walk import Path, Walk, is_stale, parent_of, resolve, topmost
 
 if TYPE_CHECKING:
     from fusewire.kernel.vfs.caller import Caller

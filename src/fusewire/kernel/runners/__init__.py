@@ -29,7 +29,7 @@ from fusewire.kernel.tasks import Killed, Task, running
 if TYPE_CHECKING:
     from fusewire.kernel.vfs.caller import Caller
 
-__all__ = ["Deadlock", "Method", "Runner", "method_here", "outcome", "runs_now", "settle"]
+__all__ = ["Deadlock", "Method", "Runner", "method_here", "outcome", "outcome_for_program", "runs_now", "settle"]
 
 T = TypeVar("T")
 
@@ -91,6 +91,14 @@ def outcome(task: Task) -> Any:
     if isinstance(task.result, BaseException):
         raise task.result
     return cast(Any, task.result)
+
+
+def outcome_for_program(task: Task) -> Any:
+    """As `outcome`; the traceback of an OSError begins here, and does not go through the kernel's end."""
+    try:
+        return outcome(task)
+    except OSError as error:
+        raise error.with_traceback(None) from None
 
 
 def settle(future: asyncio.Future[None]) -> None:

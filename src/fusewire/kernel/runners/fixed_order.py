@@ -24,7 +24,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from fusewire.kernel.clock import NEVER, StandingClock
-from fusewire.kernel.runners import Deadlock, method_here, outcome, settle
+from fusewire.kernel.runners import Deadlock, method_here, outcome, outcome_for_program, settle
 from fusewire.kernel.runners.standing_loop import StandingLoop
 from fusewire.kernel.tasks import Task
 from fusewire.kernel.vfs.caller import Caller
@@ -56,7 +56,7 @@ class FixedOrder:
         """
         if self._thread:
             coroutine.close()
-            raise self._busy()
+            self.check_idle()
         task = Task("kernel" if process is None else process.name, coroutine, process)
         self.start(task)
         self._run(task)
@@ -137,7 +137,7 @@ class FixedOrder:
         except asyncio.CancelledError:
             task.kill()
             raise
-        return outcome(task)  # type: ignore[no-any-return]
+        return outcome_for_program(task)  # type: ignore[no-any-return]
 
     def _task_of_method(self, name: str, coroutine: Coroutine[Any, Any, T], process: Caller | None) -> Task:
         method = method_here.get()
@@ -150,8 +150,7 @@ class FixedOrder:
     # --- the order
 
     def _run(self, task: Task | None, timeout: float | None = None) -> None:
-        if self._thread:
-            raise self._busy()
+        self.check_idle()
         self._thread = threading.get_ident()
         try:
             self._run_all()
@@ -200,12 +199,15 @@ class FixedOrder:
         self.clock.advance_to(self.clock.next_alarm())
         return True
 
-    def _busy(self) -> RuntimeError:
-        if self._thread not in (0, threading.get_ident()):
-            return RuntimeError(
+    def check_idle(self) -> None:
+        """Raise RuntimeError if tasks are being run just now, and say who had better do what instead."""
+        if not self._thread:
+            return
+        if self._thread != threading.get_ident():
+            raise RuntimeError(
                 "a kernel in fixed order is used by one thread at a time: with runner='threads' several may use it"
             )
-        return RuntimeError(
+        raise RuntimeError(
             "a method of a filesystem cannot wait for its own kernel in fixed order, where it would wait for itself: "
             "make it `async def` and await the call of `kernel.awaitable`, or use runner='threads', threads=2 or more"
         )

@@ -24,7 +24,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
-from fusewire.kernel.runners import Deadlock, outcome, runs_now, settle
+from fusewire.kernel.runners import Deadlock, outcome, outcome_for_program, runs_now, settle
 from fusewire.kernel.tasks import Killed, Task
 from fusewire.kernel.vfs.caller import Caller
 
@@ -74,7 +74,7 @@ class Locked:
         self.start(task)
         if not task.finished:
             await self._end_of(task)
-        return outcome(task)  # type: ignore[no-any-return]
+        return outcome_for_program(task)  # type: ignore[no-any-return]
 
     def _task(self, coroutine: Coroutine[Any, Any, T], process: Caller | None) -> Task:
         task = Task("kernel" if process is None else process.name, coroutine, process)

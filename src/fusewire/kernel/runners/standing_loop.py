@@ -41,6 +41,10 @@ PATIENCE: Final = 5.0  # seconds
 EXECUTOR: Final = "asyncio_"  # begins the names of threads of which we know what they do
 
 
+# Loops in which something is under way: the garbage collector would close coroutines in any order, and anywhere.
+under_way: Final[set[StandingLoop]] = set()
+
+
 class StandingLoop(asyncio.SelectorEventLoop):
     """Runs when it is told to, as far as there is something to run."""
 
@@ -92,7 +96,13 @@ class StandingLoop(asyncio.SelectorEventLoop):
 
     def _enter(self, task: asyncio.Task[Any], context: Context) -> None:
         self.tasks[task] = context
-        task.add_done_callback(self.tasks.pop)
+        under_way.add(self)
+        task.add_done_callback(self._leave)
+
+    def _leave(self, task: asyncio.Task[Any]) -> None:
+        self.tasks.pop(task, None)
+        if not self.tasks:
+            under_way.discard(self)
 
     def call_soon(self, callback: Any, *args: Any, context: Context | None = None) -> asyncio.Handle:  # type: ignore[override]
         if self._captures:
@@ -149,6 +159,7 @@ class StandingLoop(asyncio.SelectorEventLoop):
         """Drop all tasks as they are, and close."""
         for task, context in list(self.tasks.items()):
             _drop(task, context)
+        under_way.discard(self)
         self.close()
 
 

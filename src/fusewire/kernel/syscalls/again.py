@@ -10,8 +10,8 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from fusewire.kernel.operations.lookup import REVAL
+from fusewire.kernel.paths.resolve import is_stale
 from fusewire.kernel.vfs.caller import Caller
-from fusewire.kernel.vfs.walk import is_stale
 
 __all__ = ["again_if_stale"]
 

@@ -14,6 +14,7 @@ from fusewire.errors import os_error
 from fusewire.kernel.operations.attributes import AT_STATX_DONT_SYNC, AT_STATX_FORCE_SYNC, fuse_getattr, fuse_statx
 from fusewire.kernel.operations.permission import permission
 from fusewire.kernel.operations.statfs import fuse_statfs
+from fusewire.kernel.paths.resolve import Path
 from fusewire.kernel.syscalls.base import syscall
 from fusewire.kernel.syscalls.targets import at, at_fd, at_path, inode_of
 from fusewire.kernel.tasks import current
@@ -21,7 +22,6 @@ from fusewire.kernel.vfs.attr import STATX_BASIC, STATX_BTIME
 from fusewire.kernel.vfs.caller import Caller
 from fusewire.kernel.vfs.credentials import Credentials
 from fusewire.kernel.vfs.dentry import Dentry
-from fusewire.kernel.vfs.walk import Path
 
 __all__ = ["Attributes", "StatxResult"]
 

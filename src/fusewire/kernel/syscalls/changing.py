@@ -18,12 +18,12 @@ from typing import Final
 from fusewire.errors import os_error
 from fusewire.kernel.operations.changing import notify_change, truncate
 from fusewire.kernel.operations.permission import MAY_WRITE, permission
+from fusewire.kernel.paths.resolve import Path
 from fusewire.kernel.syscalls.base import syscall
 from fusewire.kernel.syscalls.targets import at, at_fd, at_path, inode_of, writable_inode_of
 from fusewire.kernel.vfs.caller import Caller
 from fusewire.kernel.vfs.changes import Change, Changing, sgid_to_drop
 from fusewire.kernel.vfs.dentry import Dentry
-from fusewire.kernel.vfs.walk import Path
 from fusewire.kernel.waitq import Sleep
 
 __all__ = ["Changes", "Moment"]

@@ -36,6 +36,7 @@ from fusewire.kernel.operations.poll import fuse_poll
 from fusewire.kernel.operations.releasing import put_file
 from fusewire.kernel.syscalls.base import syscall
 from fusewire.kernel.syscalls.memory import Memory
+from fusewire.kernel.tasks import current
 from fusewire.kernel.vfs.credentials import owner_or_capable
 from fusewire.kernel.vfs.open_file import OpenFile
 from fusewire.kernel.vfs.polling import Poller
@@ -231,12 +232,17 @@ def _polled(fd: int, events: int) -> Wanted:
 
 
 async def _wait(process: Control, wanted: Sequence[Wanted], timeout: float | None) -> list[tuple[int, int]]:
-    """Look at all, and sleep, until one is ready or the time is up (do_poll)."""
+    """Look at all, and sleep, until one is ready, the time is up, or a signal has come (do_poll).
+
+    After a signal everything is looked at once more, and what is ready then counts.
+    """
     poller = Poller(process.system.clock, timeout)
     try:
         while True:
             found = [(each.fd, revents) for each in wanted if (revents := await _look(process, each, poller))]
             poller.registers = False
+            if not found and current().signal:
+                raise os_error(errno.EINTR)
             if found or poller.timed_out:
                 return found
             await poller.sleep()

@@ -20,10 +20,10 @@ from fusewire.kernel.operations.directory import Room, fuse_readdir
 from fusewire.kernel.operations.releasing import put_file
 from fusewire.kernel.paths.open_flags import Opening
 from fusewire.kernel.paths.open_path import open_path
+from fusewire.kernel.paths.resolve import Path, filename_of
 from fusewire.kernel.syscalls.base import syscall
 from fusewire.kernel.tasks import current
 from fusewire.kernel.vfs.caller import Caller
-from fusewire.kernel.vfs.walk import Path, filename_of
 from fusewire.kernel.waitq import Sleep
 
 if TYPE_CHECKING:

@@ -17,10 +17,10 @@ from fusewire.errors import os_error
 from fusewire.kernel.operations.closing import close_file
 from fusewire.kernel.paths.open_flags import Opening
 from fusewire.kernel.paths.open_path import open_path
+from fusewire.kernel.paths.resolve import Path, filename_of
 from fusewire.kernel.syscalls.base import syscall
 from fusewire.kernel.vfs.caller import Caller
 from fusewire.kernel.vfs.credentials import owner_or_capable
-from fusewire.kernel.vfs.walk import Path, filename_of
 
 __all__ = ["Files"]
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Self, cast
 
 from fusewire.kernel.operations.closing import close_file
 from fusewire.kernel.syscalls.base import syscall
@@ -25,7 +25,10 @@ from fusewire.kernel.vfs.page_cache import Page
 
 if TYPE_CHECKING:
     from fusewire.kernel.syscalls.process import Process
+    from fusewire.kernel.vfs.credentials import Credentials
+    from fusewire.kernel.vfs.dentry import Dentry
     from fusewire.kernel.vfs.open_file import OpenFile
+    from fusewire.kernel.vfs.system import System
 
 __all__ = ["Lifetime"]
 
@@ -33,20 +36,23 @@ __all__ = ["Lifetime"]
 class Lifetime(Memory):
     """How a process begins and ends."""
 
+    @classmethod
+    def new(cls, system: System, credentials: Credentials, directory: Dentry, name: str = "") -> Self:
+        """Return a process of `system`, with a number of its own, that is in `directory`."""
+        process = cls(system, system.new_pid(), credentials, directory.get(), name)
+        system.processes[process.pid] = cast("Process", process)
+        return process
+
     @syscall
-    async def fork(self) -> Process:
+    async def fork(self) -> Self:
         """Return a child: a process with the same open files, and the same of everything else."""
-        system = self.system
-        child = cast(
-            "Process", type(self)(system, system.new_pid(), dataclasses.replace(self.credentials), self.cwd.get())
-        )
+        child = self.new(self.system, dataclasses.replace(self.credentials), self.cwd)
         child.umask_, child.open_max = self.umask_, self.open_max
         child.close_on_exec = set(self.close_on_exec)
         for fd, file in self.files.items():
             child.files[fd] = file.hold()
         if self._memory is not None:
             child._memory = copy_of(self._memory)
-        system.processes[child.pid] = child
         return child
 
     @syscall

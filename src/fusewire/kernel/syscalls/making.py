@@ -21,12 +21,12 @@ from fusewire.kernel.operations.lookup import CREATE, EXCL, lookup_last
 from fusewire.kernel.operations.names import fuse_link, fuse_mkdir, fuse_mknod, fuse_symlink
 from fusewire.kernel.operations.permission import MAY_READ, MAY_WRITE, check_writable, may_create, permission
 from fusewire.kernel.operations.releasing import put_file
+from fusewire.kernel.paths.resolve import PATH_MAX, Path, filename_of, once_is_enough, parent_of, resolve
 from fusewire.kernel.syscalls.again import again_if_stale
 from fusewire.kernel.syscalls.base import syscall
 from fusewire.kernel.vfs.caller import Caller
 from fusewire.kernel.vfs.changes import lends_ids, strip_sgid
 from fusewire.kernel.vfs.credentials import credentials, owner_or_capable
-from fusewire.kernel.vfs.walk import PATH_MAX, Path, filename_of, once_is_enough, parent_of, resolve
 
 if TYPE_CHECKING:
     from fusewire.kernel.vfs.dentry import Dentry

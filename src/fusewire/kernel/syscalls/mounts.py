@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Final
 
 from fusewire.errors import os_error
 from fusewire.kernel.mounting import MNT_DETACH, MNT_FORCE, UMOUNT_NOFOLLOW, mount_synchronously, umount
+from fusewire.kernel.paths.resolve import Path, filename_of, resolve
 from fusewire.kernel.profile import LINUX, Profile
 from fusewire.kernel.syscalls.base import syscall
 from fusewire.kernel.vfs.caller import Caller
 from fusewire.kernel.vfs.superblock import Options, Superblock
-from fusewire.kernel.vfs.walk import Path, filename_of, resolve
 from fusewire.wire import FUSE_KERNEL_MINOR_VERSION
 
 if TYPE_CHECKING:

@@ -31,11 +31,11 @@ from fusewire.kernel.operations.names import (
     fuse_unlink,
 )
 from fusewire.kernel.operations.permission import MAY_EXEC, check_writable, may_delete, permission
+from fusewire.kernel.paths.resolve import Path, parent_of, resolve
 from fusewire.kernel.syscalls.again import again_if_stale
 from fusewire.kernel.syscalls.base import syscall
 from fusewire.kernel.syscalls.making import Making, of_two
 from fusewire.kernel.syscalls.renaming import rename
-from fusewire.kernel.vfs.walk import Path, parent_of, resolve
 
 if TYPE_CHECKING:
     from fusewire.kernel.vfs.dentry import Dentry

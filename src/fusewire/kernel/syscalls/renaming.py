@@ -19,7 +19,7 @@ from fusewire.errors import os_error
 from fusewire.kernel.operations.lookup import CREATE, EXCL, RENAME_TARGET, lookup_last
 from fusewire.kernel.operations.names import fuse_rename
 from fusewire.kernel.operations.permission import MAY_WRITE, check_writable, may_create, may_delete, permission
-from fusewire.kernel.vfs.walk import Last, Path, parent_of
+from fusewire.kernel.paths.resolve import Last, Path, parent_of
 from fusewire.wire import RenameFlags
 
 if TYPE_CHECKING:

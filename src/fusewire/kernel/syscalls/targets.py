@@ -13,10 +13,10 @@ from typing import TypeVar
 from fusewire.errors import os_error
 from fusewire.kernel.operations.lookup import REVAL
 from fusewire.kernel.operations.releasing import put_file
+from fusewire.kernel.paths.resolve import Path, is_stale, known_end, name_it, resolve
 from fusewire.kernel.vfs.caller import Caller
 from fusewire.kernel.vfs.dentry import Dentry
 from fusewire.kernel.vfs.inode import Inode
-from fusewire.kernel.vfs.walk import Path, is_stale, known_end, name_it, resolve
 
 __all__ = ["at", "at_fd", "at_path", "inode_of", "writable_inode_of"]
 

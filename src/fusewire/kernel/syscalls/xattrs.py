@@ -29,13 +29,13 @@ from fusewire.kernel.operations.xattr import (
     list_length,
     xattr_length,
 )
+from fusewire.kernel.paths.resolve import Path
 from fusewire.kernel.syscalls.base import syscall
 from fusewire.kernel.syscalls.targets import at, inode_of, writable_inode_of
 from fusewire.kernel.syscalls.xattr_names import SECURITY, check_security, check_xattr_permission
 from fusewire.kernel.vfs.caller import Caller
 from fusewire.kernel.vfs.dentry import Dentry
 from fusewire.kernel.vfs.inode import Inode
-from fusewire.kernel.vfs.walk import Path
 
 __all__ = ["Xattrs"]
 

@@ -9,6 +9,7 @@ Source: fs/select.c, __pollwait, poll_freewait.
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from fusewire.kernel.waitq import Sleep, WaitQueue
@@ -48,12 +49,9 @@ class Poller:
         self.waitq.wake_all()
 
     async def sleep(self) -> None:
-        """Sleep until there is news, or the time is up.
-
-        Raises:
-            OSError: EINTR if a signal came first.
-        """
-        await self.waitq.sleep(until=lambda: self.triggered or self.timed_out, depth=Sleep.INTERRUPTIBLE)
+        """Sleep until there is news, the time is up, or a signal comes."""
+        with contextlib.suppress(InterruptedError):
+            await self.waitq.sleep(until=lambda: self.triggered or self.timed_out, depth=Sleep.INTERRUPTIBLE)
         self.triggered = False
 
     def leave(self) -> list[OpenFile]:
