@@ -8,7 +8,7 @@
     an inode      bytes of the kernel's end for each file held open, its dentry and open file included
 
 Attributes are valid for 0 seconds, so that each stat of the root is one GETATTR and nothing else. No
-record of requests is kept (`requests=0`): it would be a tenth more. Rounds alternate; a number is the
+record of requests is kept (`requests=0`): it would be a quarter more. Rounds alternate; a number is the
 median over the rounds of each round's mean, and `least` the least of those, which says what the code
 costs where others disturb the machine. Both embedded rows are processes of their own.
 

@@ -31,7 +31,7 @@ from differential.subjects import SUBJECTS
 __all__ = ["STEPS", "generate"]
 
 STEPS: Final = 50
-WAITING: Final = 0.25  # of the programs
+OFTEN: Final = 8  # times as often as elsewhere: calls that a filesystem is there for
 NAMES: Final = ("a", "b", "c", "d", "e", "f")
 SLOTS: Final = 5
 MAPS: Final = 2
@@ -103,7 +103,7 @@ class NothingThere(Exception):
 class Generator:
     """What is believed of the program so far."""
 
-    def __init__(self, random: Random, special: bool) -> None:
+    def __init__(self, random: Random, special: bool, waiting: float) -> None:
         self.random = random
         self.special = special
         self.role = 0
@@ -113,12 +113,13 @@ class Generator:
         self.links: dict[str, None] = {}
         self.fifos: dict[str, None] = {}
         self.roles: tuple[int, ...] = self.random.choices(((0,), (0, 1), (0, 1, 2), (1, 2)), (5, 3, 2, 1))[0]
-        self.waiting = self.chance(WAITING)  # processes may wait for each other
+        self.waiting = self.chance(waiting)  # processes may wait for each other
         if self.waiting and len(self.roles) == 1:
             self.roles = (0, 1)
         self.cwd = dict.fromkeys(range(len(ROLES)), "")
         self.open: dict[int, set[int]] = {role: set() for role in range(len(ROLES))}
         self.open_directories: dict[int, set[int]] = {role: set() for role in range(len(ROLES))}
+        self.paths: dict[tuple[int, int], str] = {}  # of open files, from the root, by role and slot
         self.full: dict[int, set[int]] = {role: set() for role in range(len(ROLES))}  # slots of files with content
         self.marked: list[tuple[str, str]] = []  # paths with an xattr, and its name
         self.mapped: dict[int, set[int]] = {role: set() for role in range(len(ROLES))}
@@ -393,6 +394,12 @@ def listxattr(it: Generator) -> tuple[Argument, ...]:
 
 def open_(it: Generator) -> tuple[Argument, ...]:
     """Mostly what succeeds, else the steps that want an open file have none."""
+    slot, path, flags, mode = opening(it)
+    it.paths[it.role, slot] = it.plain(path)
+    return slot, path, flags, mode
+
+
+def opening(it: Generator) -> tuple[int, str, int, int]:
     slot, flags = it.random.randrange(SLOTS), it.random.choice(ACCESS)
     for flag, often in SOMETIMES:
         flags |= flag if it.chance(often) else 0
@@ -413,7 +420,7 @@ def open_(it: Generator) -> tuple[Argument, ...]:
     return slot, it.old(*kinds), flags & ~os.O_EXCL, it.mode()
 
 
-def opendir(it: Generator) -> tuple[Argument, ...]:
+def opendir(it: Generator) -> tuple[int, str, int, int]:
     slot = it.random.randrange(SLOTS)
     it.open[it.role].discard(slot)
     it.open_directories[it.role].add(slot)
@@ -585,10 +592,10 @@ def generate(
     chosen = random.choices(list(SUBJECTS.values()), [each.weight for each in SUBJECTS.values()])[0]
     if subject is not None:
         chosen = SUBJECTS[subject]
-    it = Generator(random, chosen.special)
-    wanted = calls or (some_calls(random) if it.chance(0.5) else MAKERS)
+    it = Generator(random, chosen.special, chosen.waiting)
+    wanted = calls or ({*some_calls(random), *chosen.often} if it.chance(0.5) else MAKERS)
     makers = {name: maker for name, maker in MAKERS.items() if name in wanted}
-    weights = [often for often, _ in makers.values()]
+    weights = [often * (OFTEN if name in chosen.often else 1) for name, (often, _) in makers.items()]
     steps = [Step(0, "chmod", ("/", 0o777))] if it.chance(0.8) else []
     steps += [Step(role, "umask", (0,)) for role in it.roles if it.chance(0.5)]
     waiting = Waiting(it) if it.waiting else None
@@ -596,9 +603,12 @@ def generate(
         if waiting is not None:
             steps += waiting.control()
         it.role = random.choice(it.roles)
-        name = random.choices(list(makers), weights)[0] if waiting is None else waiting.call(makers, weights)
         try:
-            steps.append(Step(it.role, name, makers[name][1](it)))
+            if waiting is not None:
+                steps.append(waiting.step(makers, weights))
+            else:
+                name = random.choices(list(makers), weights)[0]
+                steps.append(Step(it.role, name, makers[name][1](it)))
         except NothingThere:
             continue
     last = [] if waiting is None else waiting.last()
@@ -641,6 +651,7 @@ class Waiting:
     def __init__(self, it: Generator) -> None:
         self.it = it
         self.holder: int | None = None  # whose request should be held back
+        self.path: str | None = None  # that it is about
         self.next: tuple[str, ...] = ()  # calls of which the next is to be one
 
     def control(self) -> list[Step]:
@@ -674,18 +685,59 @@ class Waiting:
         self.it.roles = tuple(other for other in self.it.roles if other != role)
         return Step(role, "kill" if self.it.chance(0.6) else "exit")
 
-    def call(self, makers: dict[str, tuple[int, Maker]], weights: list[int]) -> str:
-        """Choose the next call: after a `hold` one that meets it, then mostly of others than whom it met."""
+    def step(self, makers: dict[str, tuple[int, Maker]], weights: list[int]) -> Step:
+        """Return the next call: after a `hold` one that meets it, then mostly of others than whom it met.
+
+        Raises:
+            NothingThere: the call that was chosen makes no sense now.
+        """
         it = self.it
         causes = [name for name in self.next if name in makers]
         self.next = ()
         if causes:
-            self.holder = it.role
-            return it.random.choice(causes)
+            name = it.random.choice(causes)
+            step = Step(it.role, name, makers[name][1](it))
+            self.holder, self.path = it.role, self.path_of(step)
+            return step
         others = [role for role in it.roles if role != self.holder]
         if self.holder is not None and others and it.chance(0.9):
             it.role = it.random.choice(others)
-        return it.random.choices(list(makers), weights)[0]
+            if self.path is not None and it.chance(0.5):
+                return self.in_the_way(self.path)
+        name = it.random.choices(list(makers), weights)[0]
+        return Step(it.role, name, makers[name][1](it))
+
+    def path_of(self, step: Step) -> str | None:
+        """Return the path from the root that a step is about, as far as we know."""
+        for argument in step.arguments:
+            if isinstance(argument, str):
+                return self.it.plain(argument)
+            if isinstance(argument, int):
+                return self.it.paths.get((step.role, argument))
+        return None
+
+    def in_the_way(self, path: str) -> Step:
+        """Return a step that may want a lock which another about this path has."""
+        it = self.it
+        parent, _, name = path.rpartition("/")
+        beside = f"{parent}/{it.random.choice(it.names)}".strip("/")
+        call, arguments = it.random.choice(
+            (
+                ("stat", (f"/{path}",)),
+                ("stat", (f"/{beside}",)),
+                ("chmod", (f"/{path}", 0o777)),
+                ("truncate", (f"/{path}", 100)),
+                ("unlink", (f"/{path}",)),
+                ("mkdir", (f"/{beside}", 0o777)),
+                ("rename", (f"/{beside}", f"/{name}")),
+                ("listdir", (f"/{parent}",)),
+                ("setxattr", (f"/{path}", "user.a", b"v", 0, 1)),
+                ("readlink", (f"/{path}",)),
+                ("statvfs", (f"/{path}",)),
+                ("access", (f"/{path}", 4, 0)),
+            )
+        )
+        return Step(it.role, call, arguments)
 
     def last(self) -> list[Step]:
         """Return steps after which nobody waits any more, or hardly anybody."""

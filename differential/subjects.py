@@ -50,6 +50,8 @@ class Subject:
     weight: int = 1  # how many programs it gets, in proportion to the others
     numbers: bool = True  # it says the same inode numbers each time
     special: bool = True  # it can have fifos and sockets
+    waiting: float = 0.25  # in so many programs processes wait for each other
+    often: frozenset[str] = frozenset()  # calls that it is there for
     lacks: frozenset[str] = frozenset()  # operations that its session does not know, as one of an older protocol
     ticks: bool = False  # the kernel keeps times itself, so each step is to have one of its own
 
@@ -375,6 +377,8 @@ class Folder(Directory):
         new_directory.names[new_name] = node
 
 
+LOCKS: Final = frozenset({"setlk", "setlkw", "getlk", "flock", "poll"})
+LATER: Final = frozenset({"COPY_FILE_RANGE_64", "STATX", "RENAME2"})
 SUBJECTS: Final = {
     subject.name: subject
     for subject in (
@@ -403,8 +407,8 @@ SUBJECTS: Final = {
         Subject("faulty", lambda _: Faulty(), FOREVER),
         Subject("faulty, asked each time", lambda _: Faulty(), NEVER),
         Subject("missing", lambda _: Missing(), NEVER),
-        Subject("locking", lambda _: Locking(), FOREVER, weight=2),
-        Subject("older", lambda _: Memory(), FOREVER, lacks=frozenset({"COPY_FILE_RANGE_64", "STATX", "RENAME2"})),
+        Subject("locking", lambda _: Locking(), FOREVER, weight=2, waiting=0.8, often=LOCKS),
+        Subject("older", lambda _: Memory(), FOREVER, lacks=LATER, often=frozenset({"copy_file_range"})),
         Subject("one user's", lambda _: Memory(), FOREVER, allow_other=False),
     )
 }

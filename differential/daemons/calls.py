@@ -80,6 +80,12 @@ class NativeAt(Native):
     def renameat2(self, old: str, new: str, flags: int) -> None:
         super().renameat2(self.below(old), self.below(new), flags)
 
+    def ioctl(self, fd: int, request: int, data: bytes) -> tuple[int, bytes]:
+        """ioctl(2): its result may be negative, and no error."""
+        buffer = ctypes.create_string_buffer(data, max(1, len(data)))
+        result = checked(libc.ioctl(fd, ctypes.c_ulong(request), buffer))
+        return result, buffer.raw[: len(data)]
+
     def getxattr_into(self, path: str, name: str, size: int) -> bytes | int:
         """getxattr(2) with a buffer of `size`; the length for size 0."""
         buffer = ctypes.create_string_buffer(max(1, size))

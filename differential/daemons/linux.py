@@ -204,6 +204,7 @@ def live(told: socket.socket, parents: socket.socket, mountpoint: str) -> None:
         parents.close()
         gc.disable()
         signal.signal(SIGNAL, lambda number, frame: None)
+        signal.siginterrupt(SIGNAL, False)  # SA_RESTART, as the embedded kernel takes for granted
         os.umask(0o022)
         actor = Actor(Awaited(NativeAt(mountpoint)))
         told.send(b"ready")

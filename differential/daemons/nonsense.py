@@ -241,7 +241,7 @@ FIELDS: Final[Mapping[str, tuple[type[WireStruct], int, Mapping[str, Sequence[in
             "flags2": tuple(1 << bit for bit in range(11) if bit != 9),  # 41 waits for a ring, if there is one
             "max_background": (0, 1, U16),
             "congestion_threshold": (0, 1, U16),
-            "max_write": (0, 1, 4095, 4097, U32),
+            "max_write": (0, 1, 4095, 4097),
             "time_gran": (0, 3, 1000, 10**9, 10**9 + 1, U32),
             "max_pages": (0, 1, 257, U16),
             "map_alignment": (1, U16),

@@ -86,6 +86,7 @@ class Scenario:
     valid: tuple[int, ...] = (FOREVER, 0)  # seconds for which things may be cached: each is a scenario of its own
     default_permissions: bool = True
     from_start: bool = False  # the request comes before the first step
+    background: bool = False  # nobody waits for the request itself, so no INTERRUPT comes of a signal
 
     @property
     def steps(self) -> tuple[Step | Tell, ...]:
@@ -151,8 +152,8 @@ SCENARIOS: Final = {
         one("a name is changed, if it is free", "RENAME2", "renameat2", "/file", "/new", 1),
         one("a link is made", "LINK", "link", "/file", "/new", 0),
         one("a file is opened", "OPEN", *OPEN, after=(*CLOSED, *steps(OPEN), *CLOSED)),
-        one("a file is read", "READ", "pread", 0, 5000, 0, before=OPENED, after=CLOSED),
-        one("a file's end is read", "READ", "pread", 0, 5000, 8000, before=OPENED, after=CLOSED),
+        one("a file is read", "READ", "pread", 0, 5000, 0, before=OPENED, after=CLOSED, background=True),
+        one("a file's end is read", "READ", "pread", 0, 5000, 8000, before=OPENED, after=CLOSED, background=True),
         one("a file is read directly", "READ", "pread", 0, 5000, 0, before=OPENED, after=CLOSED, open_flags=DIRECT),
         one("a file is written", "WRITE", "pwrite", 0, b"w" * 100, 50, before=OPENED, after=CLOSED),
         one("a file is written, over pages", "WRITE", "pwrite", 0, b"w" * 5000, 4000, before=OPENED, after=CLOSED),

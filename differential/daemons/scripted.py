@@ -151,7 +151,10 @@ def described(message: Message) -> str:
     """Say what was asked, without what need not be equal."""
     header = message.header
     body = [] if message.body is None else flattened(message.body)
-    parts = [message.operation.name, f"of {header.nodeid}", "by us" if header.pid else "by the kernel"]
+    by = "by us" if header.pid else "by the kernel"
+    if message.operation.name == "NOTIFY_REPLY":
+        by = "by the daemon"  # which is a process on Linux, and none here
+    parts = [message.operation.name, f"of {header.nodeid}", by]
     parts += [f"{header.uid}:{header.gid}"]
     parts += [f"{name}={named(message, name, value)}" for name, value in body if value]
     parts += [repr(name) for name in message.names]
@@ -164,7 +167,7 @@ def described(message: Message) -> str:
 def named(message: Message, name: str, value: Any) -> object:
     if name == "flags2" and message.operation.name == "INIT":
         return value & ~(InitFlags.FUSE_PASSTHROUGH >> 32)  # which is not modelled
-    if name in ("lock_owner", "owner", "kh", "unique", "pid"):
+    if name in ("lock_owner", "owner", "kh", "unique", "pid", "arg"):
         return f"a {name}"
     if name in ("atime", "mtime", "ctime") and value > CLOCKS:
         return "a clock's"

@@ -12,7 +12,7 @@ from fusewire.kernel.connection import Connection
 from fusewire.kernel.device import Device
 from fusewire.kernel.init import Settings
 from fusewire.kernel.profile import LINUX, SEED2005, Profile
-from fusewire.kernel.request import Stage
+from fusewire.kernel.stages import Stage
 from fusewire.kernel.syscalls.base import syscall
 from fusewire.kernel.tasks import Killed, Task, close, run
 from fusewire.kernel.vfs.caller import Caller

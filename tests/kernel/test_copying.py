@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from fusewire.events import Event, Step
-from fusewire.kernel.request import Stage
+from fusewire.kernel.stages import Stage
 from fusewire.kernel.tasks import Task, close
 from fusewire.kernel.waiting import ERESTARTNOINTR
 from fusewire.kernel.waitq import WaitQueue

@@ -17,8 +17,9 @@ from fusewire.kernel.device import Device
 from fusewire.kernel.invariants import check
 from fusewire.kernel.locks import Semaphore
 from fusewire.kernel.profile import LINUX, PROFILES, SEED2005, Profile
-from fusewire.kernel.request import Request, Stage
+from fusewire.kernel.request import Request
 from fusewire.kernel.resend import resend
+from fusewire.kernel.stages import Stage
 from fusewire.kernel.tasks import Task, close, run
 from fusewire.kernel.transcript import Exchange, check_transcript
 from fusewire.kernel.vfs.inode import Inode

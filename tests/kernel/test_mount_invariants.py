@@ -11,7 +11,7 @@ from fusewire.kernel.copying import Copy
 from fusewire.kernel.invariants import check, check_at_rest
 from fusewire.kernel.mount_invariants import check_idle
 from fusewire.kernel.operations.write_pages import mark_dirty, state_of
-from fusewire.kernel.request import Stage
+from fusewire.kernel.stages import Stage
 from fusewire.kernel.tasks import Task
 from fusewire.kernel.user_memory import OwnBuffer
 from fusewire.kernel.vfs.inode import Inode

@@ -9,7 +9,8 @@ import pytest
 from fusewire.kernel.connection import Connection
 from fusewire.kernel.init import Settings, send_init
 from fusewire.kernel.profile import LINUX, PROFILES, SEED2005, Profile
-from fusewire.kernel.request import GIVING_UP, TRANSITIONS, Request, Stage
+from fusewire.kernel.request import Request
+from fusewire.kernel.stages import GIVING_UP, TRANSITIONS, Stage
 from fusewire.wire import FUSE_UNIQUE_RESEND, WriteIn, decode_request
 
 

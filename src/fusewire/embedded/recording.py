@@ -19,7 +19,8 @@ from typing import Any, Final
 from fusewire.embedded.ledger import Ledger
 from fusewire.kernel.clock import Clock
 from fusewire.kernel.connection import Connection
-from fusewire.kernel.request import Request, Stage
+from fusewire.kernel.request import Request
+from fusewire.kernel.stages import Stage
 from fusewire.kernel.waitq import WaitQueue
 from fusewire.wire import FUSE_INT_REQ_BIT, OPERATIONS, InHeader, Message, decode_request, forgets
 

@@ -6,11 +6,13 @@ It sends requests and takes replies as Linux does, so that a filesystem cannot t
 The rooms, from the ground up:
 
     tasks.py waitq.py locks.py clock.py   who runs, who sleeps until when, who holds what; runners/ resumes them
-    connection.py request.py device.py    the queues of one mount: a request's life, to the daemon and back
+    connection.py request.py stages.py    the queues of one mount: a request's life, to the daemon and back;
+    device.py                             where a daemon reads and writes
     vfs/          the objects: names, inodes, open files, pages, locks, mounts, who somebody is. They ask nothing
     operations/   what FUSE does for them, `fuse_...`: what is sent, and what the reply changes
     paths/        from a path to what it leads to; open(2)
     syscalls/     what a process may ask, by the names of `os`: walks, takes locks, hands over
+    invariants.py transcript.py           what is always true: of the state of it all, and of what passed the device
 
 One request is walked down and up again:
 

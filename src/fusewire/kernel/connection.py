@@ -40,7 +40,8 @@ from fusewire.kernel.clock import Clock, StandingClock
 from fusewire.kernel.init import Settings, Sysctls
 from fusewire.kernel.pool import Pool
 from fusewire.kernel.profile import LINUX, Profile
-from fusewire.kernel.request import FINISHED, Request
+from fusewire.kernel.request import Request
+from fusewire.kernel.stages import FINISHED
 from fusewire.kernel.tasks import Task
 from fusewire.kernel.timeouts import Timer
 from fusewire.kernel.violations import MOST, Violation

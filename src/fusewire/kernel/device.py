@@ -26,7 +26,8 @@ from fusewire.errors import os_error
 from fusewire.kernel import device_reading, device_writing
 from fusewire.kernel.connection import Connection
 from fusewire.kernel.copying import PAGE
-from fusewire.kernel.request import Request, Stage
+from fusewire.kernel.request import Request
+from fusewire.kernel.stages import Stage
 from fusewire.kernel.tasks import Task
 from fusewire.kernel.waitq import Sleep, WaitQueue
 from fusewire.wire import (

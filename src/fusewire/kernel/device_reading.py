@@ -25,7 +25,8 @@ from fusewire import events
 from fusewire.errors import os_error
 from fusewire.events import Step, named
 from fusewire.kernel.copying import Copy
-from fusewire.kernel.request import COPYING_OUT, Request
+from fusewire.kernel.request import Request
+from fusewire.kernel.stages import COPYING_OUT
 from fusewire.kernel.tasks import Task, current, step
 from fusewire.kernel.user_memory import UserBuffer
 from fusewire.kernel.waitq import INTERRUPTIBLE

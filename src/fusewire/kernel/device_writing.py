@@ -23,7 +23,8 @@ from fusewire.errors import ProtocolError, os_error
 from fusewire.events import Step, named, note
 from fusewire.kernel.copying import Copy
 from fusewire.kernel.notifications import notify
-from fusewire.kernel.request import COPYING_IN, GIVEN_UP, Request, Stage
+from fusewire.kernel.request import Request
+from fusewire.kernel.stages import COPYING_IN, GIVEN_UP, Stage
 from fusewire.kernel.tasks import step
 from fusewire.kernel.user_memory import UserBuffer
 from fusewire.wire import FUSE_INT_REQ_BIT, FUSE_UNIQUE_RESEND, OutHeader

@@ -25,8 +25,9 @@ from weakref import WeakKeyDictionary
 from fusewire.kernel.connection import Connection
 from fusewire.kernel.device import Device
 from fusewire.kernel.mount_invariants import check_idle, check_mount
-from fusewire.kernel.request import Request, Stage
+from fusewire.kernel.request import Request
 from fusewire.kernel.rules import require
+from fusewire.kernel.stages import Stage
 from fusewire.kernel.transcript import check_transcript
 from fusewire.wire import FUSE_UNIQUE_RESEND
 

@@ -19,7 +19,7 @@ import errno
 from dataclasses import dataclass
 from typing import Final
 
-from fusewire.kernel.request import GIVING_UP, TRANSITIONS, Transitions
+from fusewire.kernel.stages import GIVING_UP, TRANSITIONS, Transitions
 from fusewire.kernel.waitq import Sleep
 from fusewire.wire import FUSE_MAX_ERRNO
 

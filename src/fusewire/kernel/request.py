@@ -1,20 +1,7 @@
-"""A request and its stages, as data.
+"""One message of a connection, and what has become of it.
 
-    unused -> (background ->) pending -> faulting out <-> copying out -> processing -> copying in <-> faulting in
-                                                                             |               |
-                                                     resend: back to pending <               > finished
-
-A request is copied to and from memory that its sender owns, so nothing may end it in the middle of
-a copy: it is then `locked`. A copy goes page by page, and each page of the daemon's buffer is
-faulted in while the request is *not* locked, for a fault may sleep for as long as it likes, and may
-need this very request to be ended first. Hence two stages on either way, and the last paragraph of
-kernel.txt is two columns of the table:
-
-    copying     locked: an abort only marks it ABORTED, and its copier, who looks when the page is done, ends it
-    faulting    not locked: it is ended at once, and its copier, when the fault is over, finds it FINISHED
-
-Linux lets nobody go whose request the daemon has read: it asks the daemon to hurry. In 2005 a
-killed sender went, and the request stayed until its reply was thrown away: the rows of GIVING_UP.
+The stages that it goes through stand in stages.py. While a page of it is being copied it is `locked`:
+nothing ends it then.
 
 A request is counted as long as somebody refers to it: its sender, the queue it is on, an abort that
 is about to end it. With the last reference it goes back to `unused`.
@@ -24,13 +11,13 @@ Source: fs/fuse/dev.c; kernel.txt.
 
 from __future__ import annotations
 
-import enum
 import errno
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
-from fusewire.errors import os_error
+from fusewire.errors import ProtocolError, os_error
+from fusewire.kernel.stages import FAULTING, FINISHED, LOCKED, UNUSED, Stage
 from fusewire.kernel.tasks import Task
 from fusewire.kernel.waitq import WaitQueue
 from fusewire.wire import (
@@ -50,98 +37,16 @@ from fusewire.wire import (
 if TYPE_CHECKING:
     from fusewire.kernel.connection import Connection
 
-__all__ = [
-    "COPYING_IN",
-    "COPYING_OUT",
-    "FAULTING",
-    "FINISHED",
-    "GIVEN_UP",
-    "GIVING_UP",
-    "TRANSITIONS",
-    "Request",
-    "Stage",
-    "Transitions",
-]
+__all__ = ["Request"]
 
 
-class Stage(enum.Enum):
-    UNUSED = "unused"  # in the connection's pool, or being filled in by its sender
-    BACKGROUND = "background"  # waits until fewer of its kind are under way
-    PENDING = "pending"  # queued; the daemon has not read it
-    FAULTING_OUT = "faulting out"  # on a device's `io`: a reader's buffer is faulted in
-    COPYING_OUT = "copying out"  # on `io`, locked: a page of it goes to the reader
-    PROCESSING = "processing"  # read; the reader owes a reply
-    COPYING_IN = "copying in"  # on `io` again, locked: a page of the reply comes in
-    FAULTING_IN = "faulting in"  # on `io`: the writer's buffer is faulted in
-    ABORTED = "aborted"  # on `io`, locked: its copier will end it
-    GIVEN_UP = "given up"  # processing still, but its sender has gone
-    LEFT = "left"  # on `io`, being faulted, but its sender has gone: its copier will end it
-    FINISHED = "finished"  # answered, aborted or withdrawn; the sender may return
-
-    __hash__ = object.__hash__  # by identity: Enum's own is written in Python, and the table is looked up all the time
-
-
-Transitions = Mapping[tuple[Stage, str], Stage]
-
-TRANSITIONS: Final[Transitions] = {
-    (Stage.UNUSED, "send"): Stage.PENDING,
-    (Stage.UNUSED, "send in background"): Stage.BACKGROUND,
-    (Stage.UNUSED, "refuse"): Stage.FINISHED,  # the connection is gone
-    (Stage.BACKGROUND, "send"): Stage.PENDING,
-    (Stage.BACKGROUND, "abort"): Stage.FINISHED,
-    (Stage.PENDING, "read"): Stage.FAULTING_OUT,
-    (Stage.PENDING, "too long"): Stage.FINISHED,  # for its reader's buffer
-    (Stage.PENDING, "kill"): Stage.FINISHED,  # the daemon never sees it
-    (Stage.PENDING, "abort"): Stage.FINISHED,
-    (Stage.FAULTING_OUT, "lock"): Stage.COPYING_OUT,
-    (Stage.FAULTING_OUT, "fault"): Stage.FINISHED,  # there is no such memory
-    (Stage.FAULTING_OUT, "abort"): Stage.FINISHED,
-    (Stage.COPYING_OUT, "unlock"): Stage.FAULTING_OUT,
-    (Stage.COPYING_OUT, "copied"): Stage.PROCESSING,
-    (Stage.COPYING_OUT, "told"): Stage.FINISHED,  # it wants no reply
-    (Stage.COPYING_OUT, "abort"): Stage.ABORTED,
-    (Stage.PROCESSING, "write"): Stage.COPYING_IN,
-    (Stage.PROCESSING, "abort"): Stage.FINISHED,
-    (Stage.PROCESSING, "resend"): Stage.PENDING,
-    (Stage.COPYING_IN, "unlock"): Stage.FAULTING_IN,
-    (Stage.COPYING_IN, "copied"): Stage.FINISHED,
-    (Stage.COPYING_IN, "abort"): Stage.ABORTED,
-    (Stage.FAULTING_IN, "lock"): Stage.COPYING_IN,
-    (Stage.FAULTING_IN, "fault"): Stage.FINISHED,
-    (Stage.FAULTING_IN, "abort"): Stage.FINISHED,
-    (Stage.ABORTED, "copied"): Stage.FINISHED,
-}
-
-GIVING_UP: Final[Transitions] = {
-    (Stage.PROCESSING, "kill"): Stage.GIVEN_UP,
-    (Stage.GIVEN_UP, "write"): Stage.FINISHED,  # nobody is left who would want the reply
-    (Stage.GIVEN_UP, "abort"): Stage.FINISHED,
-    (Stage.FAULTING_OUT, "kill"): Stage.LEFT,
-    (Stage.FAULTING_IN, "kill"): Stage.LEFT,
-    (Stage.LEFT, "left"): Stage.FINISHED,  # said by its copier, like the next four
-    (Stage.COPYING_OUT, "left"): Stage.FINISHED,  # its sender waits for the end of this page in order to go
-    (Stage.COPYING_IN, "left"): Stage.FINISHED,
-    (Stage.FAULTING_OUT, "left"): Stage.FINISHED,  # its sender may go, and has not come to it yet
-    (Stage.FAULTING_IN, "left"): Stage.FINISHED,
-    (Stage.LEFT, "abort"): Stage.FINISHED,
-}
-
-# Stages that are asked for with every request: `Stage.FINISHED` costs 0.12 us in Python 3.11, a global name 0.01.
-UNUSED: Final = Stage.UNUSED
-COPYING_OUT: Final = Stage.COPYING_OUT
-COPYING_IN: Final = Stage.COPYING_IN
-GIVEN_UP: Final = Stage.GIVEN_UP
-FINISHED: Final = Stage.FINISHED
-
-LOCKED: Final = frozenset({Stage.COPYING_OUT, Stage.COPYING_IN, Stage.ABORTED})
 _NONE: Final = type(None)
 SETXATTR: Final = operation("SETXATTR")  # whose struct is shorter where SETXATTR_EXT was not agreed on
 _pack_header: Final = InHeader.STRUCT.pack
-FAULTING: Final = frozenset({Stage.FAULTING_OUT, Stage.FAULTING_IN})
 
 
 class Request:
-    """One message of a connection and what has become of it.
+    """What is asked, how far it has come, and what was answered.
 
     A foreground request has a sender, asleep on `waitq`; a background one has an `end` instead,
     called once when it is finished.
@@ -171,6 +76,7 @@ class Request:
         "reader",
         "references",
         "reply",
+        "reply_length",
         "stage",
         "transitions",
         "uid",
@@ -188,6 +94,7 @@ class Request:
         self.names: Sequence[bytes] = ()
         self.data = b""
         self.extensions: Extensions = NO_EXTENSIONS
+        self.reply_length: int | None = None  # bytes that its reply must have, where its kind does not say
         self.uid = self.gid = self.pid = 0  # whose system call it is; 0 of the kernel's own
         # Where it is in its life.
         self.stage = UNUSED
@@ -327,6 +234,8 @@ class Request:
             ProtocolError: it is not what was asked for.
         """
         row = self.operation
+        if self.reply_length is not None and length != self.reply_length:
+            raise ProtocolError(self.unique, f"{row.name} is answered by {self.reply_length} bytes, {length} came")
         structs = row.reply_structs
         if len(structs) == 1 and not row.reply_data:  # one struct of its full size: half the time of `decode_reply`
             kind = structs[0]

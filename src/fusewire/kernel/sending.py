@@ -69,7 +69,7 @@ async def ask(
 def _get_now(connection: Connection, force: bool) -> Request | None:
     """Do as `get` where there is nothing to wait for, no pool, and nobody who watches: the everyday case.
 
-    It takes 0.6 us, `get` 1.3.
+    With its `drop` it takes 0.6 us, and `get` 1.8.
     """
     open_ = connection.initialized and connection.connected and not connection.refused
     if not open_ or connection.pool.size is not None or events.hook is not None:

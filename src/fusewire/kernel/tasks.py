@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from fusewire.kernel.vfs.caller import Caller
     from fusewire.kernel.waitq import WaitQueue
 
+__all__ = ["Killed", "Signal", "Task", "close", "current", "outside", "run", "running", "step", "trap"]
+
 
 class Signal(enum.IntEnum):
     """The gravest signal that a task has yet to take notice of."""

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import errno
 import stat
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
@@ -36,6 +37,7 @@ from fusewire.wire import (
     FUSE_NAME_MAX,
     FUSE_ROOT_ID,
     FUSE_UNIQUE_RESEND,
+    OPERATIONS,
     EntryOut,
     InHeader,
     InitFlags,
@@ -69,6 +71,7 @@ NOBODYS: Final = {"INIT", "BATCH_FORGET", "INTERRUPT", "RELEASE", "RELEASEDIR", 
 MADE: Final = {"MKDIR": stat.S_IFDIR, "SYMLINK": stat.S_IFLNK, "CREATE": stat.S_IFREG, "TMPFILE": stat.S_IFREG}
 FTRUNCATE: Final = SetattrValid.FATTR_SIZE | SetattrValid.FATTR_FH | SetattrValid.FATTR_MTIME
 RESEND: Final = 7  # the notification's code
+SHOWN: Final = 60  # messages, the last ones, with a rule that is broken
 
 
 class Exchange(NamedTuple):
@@ -85,9 +88,29 @@ def check_transcript(exchanges: Iterable[Exchange], *, interrupts: bool = True) 
     Args:
         interrupts: whether the kernel has INTERRUPT, and keeps the odd numbers for it; in 2005 it had not.
     """
-    conversation = Conversation(interrupts)
-    for exchange in exchanges:
-        conversation.goes_on(exchange)
+    conversation, last = Conversation(interrupts), deque[Exchange](maxlen=SHOWN)
+    try:
+        for exchange in exchanges:
+            last.append(exchange)
+            conversation.goes_on(exchange)
+    except AssertionError as error:
+        error.add_note("\n".join(["What passed the device until then:", *map(_shown, last)]))
+        raise
+
+
+def _shown(exchange: Exchange) -> str:
+    """One message, so that who looks for the reason sees what it was."""
+    if len(exchange.message) < (InHeader.SIZE if exchange.read else OutHeader.SIZE):
+        return f"{exchange.message.hex()}, which is no message"
+    if exchange.read:
+        header = InHeader.unpack_from(exchange.message)
+        row = OPERATIONS.get(header.opcode)
+        name = str(header.opcode) if row is None else row.name
+        rest = exchange.message[InHeader.SIZE :][:48].hex()
+        return f"> {header.unique} {name} of {header.nodeid} for {header.pid}: {rest}"
+    answer = OutHeader.unpack_from(exchange.message)
+    refused = f", refused with {exchange.error}" if exchange.error else ""
+    return f"  < {answer.unique} {answer.error}: {exchange.message[OutHeader.SIZE :][:48].hex()}{refused}"
 
 
 @dataclass

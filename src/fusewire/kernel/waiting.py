@@ -24,7 +24,8 @@ from typing import Final
 
 from fusewire.events import Step, named, note
 from fusewire.kernel.pinning import pin
-from fusewire.kernel.request import FAULTING, Request, Stage
+from fusewire.kernel.request import Request
+from fusewire.kernel.stages import FAULTING, Stage
 from fusewire.kernel.waitq import INTERRUPTIBLE, Sleep
 
 __all__ = ["ERESTARTNOINTR", "request_wait_answer"]

@@ -19,9 +19,10 @@ from fusewire.kernel.tasks import current
 from fusewire.wire import NO_EXTENSIONS, Extensions, InitFlags
 
 if TYPE_CHECKING:
+    from fusewire.kernel.connection import Connection
     from fusewire.kernel.vfs.inode import Inode
 
-__all__ = ["creation_extensions"]
+__all__ = ["creation_extensions", "masked"]
 
 
 def creation_extensions(parent: Inode) -> Extensions:
@@ -33,3 +34,12 @@ def creation_extensions(parent: Inode) -> Extensions:
     if gid == process.credentials.fsgid or not process.credentials.in_group(gid):
         return NO_EXTENSIONS
     return Extensions(groups=(gid,))
+
+
+def masked(connection: Connection, mode: int) -> tuple[int, int]:
+    """Return the mode to send, and the caller's umask: the daemon takes it off if it asked for that (DONT_MASK)."""
+    process = current().process
+    umask = process.umask_ if process is not None else 0
+    if not connection.has(InitFlags.FUSE_DONT_MASK):
+        mode &= ~umask
+    return mode, umask

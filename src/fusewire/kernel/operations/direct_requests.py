@@ -103,6 +103,11 @@ class Transfer:
 
 
 async def read_at_once(file: OpenFile, offset: int, size: int) -> bytes:
+    """Return `size` bytes, or as many as there are without a gap, all requests going out at once.
+
+    Raises:
+        OSError: as the daemon says, of any request.
+    """
     connection = file.inode.superblock.connection
     transfer = Transfer(offset)
     most = most_read(file)
@@ -125,7 +130,11 @@ async def read_at_once(file: OpenFile, offset: int, size: int) -> bytes:
 
 
 async def write_at_once(iocb: Iocb, data: Source, size: int) -> int:
-    inode = iocb.file.inode
+    """Write `size` bytes of `data`, all requests going out at once; return how many that are.
+
+    Raises:
+        OSError: EIO if a byte was not taken; EFAULT if `data` cannot be had; otherwise as the daemon says.
+    """
     transfer = Transfer(iocb.position)
     most = most_written(iocb.file)
     while transfer.size < size:
@@ -135,20 +144,22 @@ async def write_at_once(iocb: Iocb, data: Source, size: int) -> int:
         except OSError as error:
             transfer.fail(error.errno or errno.EFAULT)
             break
-        transfer.size += len(piece)
-        transfer.left += 1
-        try:
-            await inode.superblock.connection.ask_background_gated(
-                "WRITE",
-                inode.nodeid,
-                write_in(iocb, iocb.position + at, len(piece)),
-                data=piece,
-                end=partial(transfer.answered, at, len(piece)),
-            )
-        except OSError as error:
-            transfer.left -= 1
-            transfer.fail(error.errno or errno.EIO)
+        await _send_piece(transfer, iocb, at, piece)
     end = await transfer.finish()
     if end < size:
         raise os_error(errno.EIO)
     return end
+
+
+async def _send_piece(transfer: Transfer, iocb: Iocb, at: int, piece: bytes) -> None:
+    """Send `piece`, which stands `at` bytes from the beginning of the transfer."""
+    inode = iocb.file.inode
+    transfer.size += len(piece)
+    transfer.left += 1
+    body = write_in(iocb, iocb.position + at, len(piece))
+    end = partial(transfer.answered, at, len(piece))
+    try:
+        await inode.superblock.connection.ask_background_gated("WRITE", inode.nodeid, body, data=piece, end=end)
+    except OSError as error:
+        transfer.left -= 1
+        transfer.fail(error.errno or errno.EIO)

@@ -47,6 +47,7 @@ __all__ = ["Room", "fuse_readdir"]
 
 PAGE: Final = 4096  # bytes
 HEAD: Final = 19  # bytes of a struct linux_dirent64 before its name
+DT_MASK: Final = 15  # include/linux/fs_types.h
 DOTS: Final = (b".", b"..")
 
 
@@ -67,8 +68,15 @@ class Room:
         if self.too_small:
             return False
         self.left -= length
-        self.entries.append(entry)
+        odd = entry.type > DT_MASK or entry.off >> 63 or b"\0" in entry.name
+        self.entries.append(as_shown(entry) if odd else entry)
         return True
+
+
+def as_shown(entry: Entry) -> Entry:
+    """What of a daemon's odd entry a program can see: a signed offset, four bits of its type, a C string."""
+    off = entry.off - (1 << 64) if entry.off >> 63 else entry.off
+    return Entry(entry.ino, off, entry.type & DT_MASK, entry.name.partition(b"\0")[0])
 
 
 async def fuse_readdir(file: OpenFile, room: Room) -> None:

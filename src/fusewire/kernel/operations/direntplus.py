@@ -39,7 +39,7 @@ async def link_direntplus(
     valid = seconds(entry.attr_valid, entry.attr_valid_nsec)
     dentry = await _same(parent, name, entry)
     if dentry is None:
-        dentry, inode = _link_new(parent, name, entry, valid, version, evict_ctr)
+        dentry, inode = _link_new(parent, name, entry, version, evict_ctr)
         if inode.stale_pages:
             await settle_pages(inode)
     else:
@@ -53,14 +53,10 @@ async def link_direntplus(
     dentry.put()
 
 
-def _link_new(
-    parent: Dentry, name: bytes, entry: EntryOut, valid: float, version: int, evict_ctr: int
-) -> tuple[Dentry, Inode]:
+def _link_new(parent: Dentry, name: bytes, entry: EntryOut, version: int, evict_ctr: int) -> tuple[Dentry, Inode]:
     """Make `name` known; return its dentry, referenced, and inode."""
     superblock = parent.superblock
-    inode = iget(
-        superblock, entry.nodeid, entry.generation, entry.attr, attr_valid=valid, version=version, evict_ctr=evict_ctr
-    )
+    inode = iget(superblock, entry, version=version, evict_ctr=evict_ctr)
     try:
         dentry = spliced(Dentry(superblock, parent, name), inode)
     except OSError:

@@ -21,7 +21,7 @@ from fusewire.errors import os_error
 from fusewire.kernel.vfs.attr import STATX_BASIC, seconds
 from fusewire.kernel.vfs.dentry import EXPIRED, Dentry
 from fusewire.kernel.vfs.inode import Inode
-from fusewire.wire import Attr, EntryOut
+from fusewire.wire import FUSE_ROOT_ID, Attr, EntryOut
 
 if TYPE_CHECKING:
     from fusewire.kernel.vfs.superblock import Superblock
@@ -40,16 +40,7 @@ __all__ = [
 U32: Final = 0xFFFFFFFF
 
 
-def iget(
-    superblock: Superblock,
-    nodeid: int,
-    generation: int,
-    attr: Attr,
-    *,
-    attr_valid: float,
-    version: int,
-    evict_ctr: int = 0,
-) -> Inode:
+def iget(superblock: Superblock, entry: EntryOut, *, version: int, evict_ctr: int = 0) -> Inode:
     """Return the inode that a reply has granted, with its attributes, and count the lookup.
 
     It comes without a reference: who calls it attaches a dentry before the next await, and then
@@ -57,10 +48,11 @@ def iget(
     file: what we had under it is bad from now on.
 
     Args:
-        attr_valid: seconds for which the attributes hold.
         version: the connection's `attr_version` before the request was sent; 0 of what makes a file.
         evict_ctr: the connection's, likewise.
     """
+    nodeid, attr = entry.nodeid, entry.attr
+    generation = 0 if nodeid == FUSE_ROOT_ID else entry.generation
     inode = superblock.inodes.get(nodeid)
     if inode is not None and reused(inode, generation, attr):
         inode.bad = True
@@ -69,7 +61,7 @@ def iget(
     if inode is None:
         inode = superblock.inodes[nodeid] = Inode(superblock, nodeid, generation, attr)
     inode.nlookup += 1
-    inode.accept(attr, attr_valid, version, evict_ctr)
+    inode.accept(attr, seconds(entry.attr_valid, entry.attr_valid_nsec), version, evict_ctr)
     return inode
 
 

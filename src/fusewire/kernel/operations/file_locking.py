@@ -122,6 +122,9 @@ async def _send(file: OpenFile, owner: int, wanted: FileLock, *, wait: bool, fla
     await _restarting(lambda: connection.ask("SETLKW" if wait else "SETLK", inode.nodeid, body))
 
 
+ERESTARTSYS: Final = 512  # begin the system call anew if the signal's handler says so (include/linux/errno.h)
+
+
 async def _restarting(attempt: Callable[[], Awaitable[object]]) -> None:
     """Try again for as long as signals interrupt it that have handlers (ERESTARTSYS, SA_RESTART)."""
     while True:
@@ -129,8 +132,8 @@ async def _restarting(attempt: Callable[[], Awaitable[object]]) -> None:
             await attempt()
             return
         except InterruptedError as error:
-            if not current().signal:
-                raise
+            if not current().signal:  # EINTR is the daemon's own word: nobody makes of it what a signal does
+                raise os_error(ERESTARTSYS) from None
             current().take_signals(error)
 
 

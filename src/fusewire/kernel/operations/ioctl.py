@@ -21,7 +21,7 @@ from fusewire.errors import os_error
 from fusewire.kernel.operations.attributes import check_allowed
 from fusewire.kernel.operations.opening import open_inode
 from fusewire.kernel.operations.releasing import put_file
-from fusewire.wire import IoctlFlags, IoctlIn, IoctlOut
+from fusewire.wire import IoctlFlags, IoctlIn, IoctlOut, OutHeader, Reply
 
 if TYPE_CHECKING:
     from fusewire.kernel.vfs.dentry import Dentry
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["READS", "WRITES", "fuse_ioctl", "get_file_attributes", "set_file_attributes", "size_of"]
 
 PAGE: Final = 4096  # bytes
+LARGEST_ERROR: Final = 4095
 WRITES: Final = 1 << 30  # _IOC_WRITE: data goes to the daemon
 READS: Final = 2 << 30  # _IOC_READ: data comes from it
 SIZE_BITS: Final = 0x3FFF
@@ -81,12 +82,15 @@ async def fuse_ioctl(file: OpenFile, cmd: int, arg: int, data: bytes) -> tuple[i
     return out.result, got
 
 
-async def _ask(file: OpenFile, cmd: int, arg: int, data: bytes, room: int) -> tuple[IoctlOut, bytes]:
+async def _ask(
+    file: OpenFile, cmd: int, arg: int, data: bytes, room: int, exact: bool = False
+) -> tuple[IoctlOut, bytes]:
+    """Send IOCTL; with `exact` the reply has `room` bytes of data, or is none (fuse_priv_ioctl)."""
     inode = file.inode
     flags = IoctlFlags.FUSE_IOCTL_DIR if inode.is_dir else 0
     body = IoctlIn(file.fh, flags, cmd, arg, len(data), room)
     try:
-        reply = await inode.superblock.connection.ask("IOCTL", inode.nodeid, body, data=data)
+        reply = await _send(inode, body, data, OutHeader.SIZE + IoctlOut.SIZE + room if exact else None)
     except OSError as error:
         if error.errno != errno.ENOSYS:
             raise
@@ -95,6 +99,17 @@ async def _ask(file: OpenFile, cmd: int, arg: int, data: bytes, room: int) -> tu
     if out.result == -errno.ENOSYS:
         out.result = -errno.ENOTTY
     return out, bytes(reply.data)
+
+
+async def _send(inode: Inode, body: IoctlIn, data: bytes, reply_length: int | None) -> Reply:
+    connection = inode.superblock.connection
+    request = await connection.get()
+    try:
+        request.ask("IOCTL", inode.nodeid, body, data=data)
+        request.reply_length = reply_length
+        return await connection.send(request)
+    finally:
+        connection.drop(request)
 
 
 # Attributes like those of chattr(1).
@@ -127,11 +142,11 @@ async def _ask_anew(dentry: Dentry, cmd: int, data: bytes) -> bytes:
     file = await open_inode(dentry, os.O_RDONLY)
     try:
         room = LENGTHS.get(cmd, size_of(cmd)) if cmd & READS else 0
-        out, got = await _ask(file, cmd, 0, data, room)
+        out, got = await _ask(file, cmd, 0, data, room, exact=True)
     finally:
         put_file(file)
     if out.result < 0:
-        raise os_error(-out.result)
+        raise os_error(-out.result if out.result >= -LARGEST_ERROR else errno.EIO)
     if out.flags & IoctlFlags.FUSE_IOCTL_RETRY or len(got) != room:
         raise os_error(errno.EIO)
     return got

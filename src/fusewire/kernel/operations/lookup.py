@@ -236,15 +236,7 @@ async def _fuse_lookup(parent: Dentry, name: bytes) -> Dentry:
         return known(Dentry(superblock, parent, name), epoch, entry)
     if not plausible(entry.attr):
         raise os_error(errno.EIO)  # and the lookup is never given back, as in Linux
-    inode = iget(
-        superblock,
-        entry.nodeid,
-        0 if entry.nodeid == FUSE_ROOT_ID else entry.generation,
-        entry.attr,
-        attr_valid=seconds(entry.attr_valid, entry.attr_valid_nsec),
-        version=version,
-        evict_ctr=evict_ctr,
-    )
+    inode = iget(superblock, entry, version=version, evict_ctr=evict_ctr)
     if entry.nodeid == FUSE_ROOT_ID:
         raise os_error(errno.EIO)
     dentry = known(spliced(Dentry(superblock, parent, name), inode), epoch, entry)

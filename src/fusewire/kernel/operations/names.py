@@ -20,11 +20,10 @@ from typing import TYPE_CHECKING, Final
 from fusewire.errors import os_error
 from fusewire.events import named
 from fusewire.kernel.operations.attributes import settle_pages
-from fusewire.kernel.operations.creation import creation_extensions
+from fusewire.kernel.operations.creation import creation_extensions, masked
 from fusewire.kernel.operations.entries import directory_changed, iget, place
 from fusewire.kernel.operations.times import update_cached_ctime, update_ctime
-from fusewire.kernel.tasks import current
-from fusewire.kernel.vfs.attr import STATX_ATIME, STATX_BASIC, plausible, seconds
+from fusewire.kernel.vfs.attr import STATX_ATIME, STATX_BASIC, plausible
 from fusewire.kernel.vfs.dentry import Dentry
 from fusewire.kernel.vfs.inode import Inode
 from fusewire.kernel.vfs.page_cache import PAGE, PageCache
@@ -65,14 +64,14 @@ MINOR_OF_RENAME2: Final = 23
 @named("fuse_mkdir")
 async def fuse_mkdir(dentry: Dentry, mode: int) -> None:
     """Make a directory at the negative `dentry`; `mode` are permissions, the umask not yet taken off."""
-    mode, umask = _masked(dentry, mode)
+    mode, umask = masked(dentry.superblock.connection, mode)
     await _create("MKDIR", dentry, MkdirIn(mode, umask), (dentry.name,), stat.S_IFDIR)
 
 
 @named("fuse_mknod")
 async def fuse_mknod(dentry: Dentry, mode: int, rdev: int) -> None:
     """Make a file of any type but directory or symlink; `mode` says which, `rdev` is as stat(2) shows it."""
-    mode, umask = _masked(dentry, mode)
+    mode, umask = masked(dentry.superblock.connection, mode)
     await _create("MKNOD", dentry, MknodIn(mode, rdev, umask), (dentry.name,), mode)
 
 
@@ -104,15 +103,6 @@ async def fuse_link(inode: Inode, dentry: Dentry) -> None:
     await update_cached_ctime(inode)
 
 
-def _masked(dentry: Dentry, mode: int) -> tuple[int, int]:
-    """Return the mode to send, and the umask: the daemon takes it off if it asked for that."""
-    process = current().process
-    umask = process.umask_ if process is not None else 0
-    if not dentry.superblock.connection.has(InitFlags.FUSE_DONT_MASK):
-        mode &= ~umask
-    return mode, umask
-
-
 async def _create(name: str, dentry: Dentry, body: WireStruct | None, names: Sequence[bytes], mode: int) -> None:
     """Send what makes a file of the type in `mode`, and make `dentry` its name."""
     directory = dentry.directory
@@ -134,8 +124,7 @@ async def _create(name: str, dentry: Dentry, body: WireStruct | None, names: Seq
 
 
 async def _created(dentry: Dentry, entry: EntryOut, epoch: int) -> None:
-    valid = seconds(entry.attr_valid, entry.attr_valid_nsec)
-    inode = iget(dentry.superblock, entry.nodeid, entry.generation, entry.attr, attr_valid=valid, version=0)
+    inode = iget(dentry.superblock, entry, version=0)
     place(dentry, inode, entry, epoch)
     directory_changed(dentry.directory)
     if inode.stale_pages:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final
 
 from fusewire.errors import os_error
 from fusewire.kernel.operations.attributes import settle_pages
-from fusewire.kernel.operations.creation import creation_extensions
+from fusewire.kernel.operations.creation import creation_extensions, masked
 from fusewire.kernel.operations.entries import directory_changed, iget, instantiate
 from fusewire.kernel.operations.io_mode import choose_mode
 from fusewire.kernel.operations.pages import invalidate_pages, truncate_pages
@@ -30,7 +30,7 @@ from fusewire.kernel.operations.times import touch
 from fusewire.kernel.operations.write_pages import link_write_file
 from fusewire.kernel.operations.writeback import no_writes
 from fusewire.kernel.tasks import current
-from fusewire.kernel.vfs.attr import STATX_BLOCKS, STATX_CTIME, STATX_MTIME, STATX_SIZE, plausible, seconds
+from fusewire.kernel.vfs.attr import STATX_BLOCKS, STATX_CTIME, STATX_MTIME, STATX_SIZE, plausible
 from fusewire.kernel.vfs.open_file import O_LARGEFILE, OpenFile
 from fusewire.wire import FUSE_ROOT_ID, CreateIn, EntryOut, InitFlags, OpenFlags, OpenIn, OpenInFlags, OpenOut
 
@@ -240,10 +240,7 @@ async def _create(name: str, parent: Dentry, dentry: Dentry, flags: int, sent: i
     assert directory is not None
     directory.check_bad()
     connection = parent.superblock.connection
-    process = current().process
-    umask = process.umask_ if process is not None else 0
-    if not connection.has(InitFlags.FUSE_DONT_MASK):
-        mode &= ~umask
+    mode, umask = masked(connection, mode)
     sent &= ~os.O_NOCTTY
     kill = 0 if sent & os.O_EXCL else _kill_suidgid(connection, sent)
     reply = await connection.ask(
@@ -267,8 +264,7 @@ async def _created(directory: Inode, dentry: Dentry, flags: int, entry: EntryOut
     attr = entry.attr
     if not stat.S_ISREG(attr.mode) or entry.nodeid in (0, FUSE_ROOT_ID) or not plausible(attr):
         raise os_error(errno.EIO)  # and neither handle nor lookup are given back, as in Linux
-    valid = seconds(entry.attr_valid, entry.attr_valid_nsec)
-    inode = iget(directory.superblock, entry.nodeid, entry.generation, attr, attr_valid=valid, version=0)
+    inode = iget(directory.superblock, entry, version=0)
     instantiate(dentry, inode, entry)
     directory_changed(directory)
     if inode.stale_pages:

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Final
 from fusewire.kernel.operations.releasing import put_file
 from fusewire.kernel.vfs.attr import STATX_ATIME
 from fusewire.kernel.vfs.page_cache import PAGE, PageCache
+from fusewire.kernel.vfs.readahead import Readahead
 from fusewire.wire import InitFlags, ReadIn
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from fusewire.kernel.vfs.open_file import OpenFile
     from fusewire.kernel.vfs.page_cache import Page
 
-__all__ = ["Readahead", "async_readahead", "force_readahead", "read_around", "short_read", "state_of", "sync_readahead"]
+__all__ = ["async_readahead", "force_readahead", "read_around", "short_read", "state_of", "sync_readahead"]
 
 IO_PAGES: Final = 32  # the most that one who asks for more than a window gets at once (bdi->io_pages)
 CHUNK: Final = 512  # pages that are read at once by force: 2 MiB
@@ -46,27 +47,11 @@ ALIGN: Final = 4  # pages to which the end of a window is rounded down
 MISSES: Final = 100  # page faults, less hits, after which a mapping is not read ahead any more (MMAP_LOTSAMISS)
 
 
-class Readahead:
-    """What an open file remembers of how it is read (struct file_ra_state)."""
-
-    __slots__ = ("async_size", "misses", "pages", "prev_pos", "random", "size", "start")
-
-    def __init__(self, pages: int) -> None:
-        self.start = 0  # the window: its first page,
-        self.size = 0  # its length in pages,
-        self.async_size = 0  # and how many pages before its end the mark is
-        self.pages = pages  # the largest window
-        self.prev_pos = -1  # where the last read ended, in bytes
-        self.random = False  # posix_fadvise said that reading ahead is of no use
-        self.misses = 0  # of page faults
-
-
 def state_of(file: OpenFile) -> Readahead:
     """Return what is remembered of how `file` is read, from its first read on."""
     state = file.readahead
     if state is None:
         state = file.readahead = Readahead(file.inode.superblock.connection.settings.max_readahead // PAGE)
-    assert isinstance(state, Readahead)
     return state
 
 

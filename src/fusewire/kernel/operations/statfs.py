@@ -37,17 +37,22 @@ async def fuse_statfs(inode: Inode) -> os.statvfs_result:
         (
             told.bsize,
             told.frsize or told.bsize,
-            told.blocks,
-            told.bfree,
-            told.bavail,
-            told.files,
-            told.ffree,
-            told.ffree,  # f_favail, of which FUSE knows nothing
+            _signed(told.blocks),
+            _signed(told.bfree),
+            _signed(told.bavail),
+            _signed(told.files),
+            _signed(told.ffree),
+            _signed(told.ffree),  # f_favail, of which FUSE knows nothing
             _flags(superblock.options),
             told.namelen,
             0,  # f_fsid
         )
     )
+
+
+def _signed(value: int) -> int:
+    """As `os.statvfs` understands what the kernel says: as a C long."""
+    return value - (1 << 64) if value >> 63 else value
 
 
 def _flags(options: Options) -> int:

@@ -1,7 +1,7 @@
-"""Writing: through the page cache to the daemon, or into the page cache alone.
+"""Writing through the page cache to the daemon.
 
-By default a write is *write-through*: under the inode semaphore, what is written is put into pages
-of the cache, as many as go into one WRITE, and sent before the next are.
+Under the inode semaphore, what is written is put into pages of the cache, as many as go into one
+WRITE, and sent before the next are.
 
     page there and uptodate, or covered whole   put, unlock, send: the next reader finds it
     page covered in part, not uptodate          put, keep locked, send, unlock: it stays not uptodate,
@@ -10,8 +10,7 @@ of the cache, as many as go into one WRITE, and sent before the next are.
 The cache is changed before the daemon has agreed. If it refuses, or takes fewer bytes, the pages that
 it has not taken whole are no longer uptodate.
 
-Under WRITEBACK_CACHE what is written stays in the cache for now (writeback.py). O_DIRECT and
-FOPEN_DIRECT_IO pass the cache by (direct_io.py).
+What is not written so, but into the cache alone or past it, is told apart in read_write.py.
 
 While a write extends the file, sizes in replies are not believed (`size_unstable`). Each write
 that is not the cache's alone outdates replies on their way, and has size, times and blocks asked
@@ -123,40 +122,53 @@ def wrote(inode: Inode, end: int, count: int) -> bool:
     return extended
 
 
+class Batch:
+    """What goes out in one WRITE: pages, and what was put into them."""
+
+    __slots__ = ("kept", "pages", "pieces", "size")
+
+    def __init__(self) -> None:
+        self.pages: list[Page] = []
+        self.pieces: list[bytes | memoryview] = []
+        self.size = 0  # bytes
+        self.kept: Page | None = None  # the last page, still locked, since it was put into in part and is not uptodate
+
+
 async def _write_batch(iocb: Iocb, data: Source, start: int, stop: int, position: int) -> tuple[int, int]:
     """Put as much into pages as goes into one WRITE, and send it; return how much that was, and how much was taken.
 
     Raises:
         OSError: if nothing was sent, or as the daemon says.
     """
-    inode = iocb.file.inode
-    settings = inode.superblock.connection.settings
-    stop = min(stop, start + settings.max_write)
-    pages: list[Page] = []
-    pieces: list[bytes | memoryview] = []
-    kept = None
-    count = 0
+    batch = Batch()
     try:
-        while start + count < stop and len(pages) < settings.max_pages:
-            page, piece = await _put(inode, data, start + count, stop, position + count)
-            pages.append(page)
-            pieces.append(piece)
-            within, count = (position + count) % PAGE, count + len(piece)
-            if not page.uptodate:
-                kept = page
-                break
-            page.unlock()
-            if within + len(piece) < PAGE or not inode.superblock.connection.has(InitFlags.FUSE_BIG_WRITES):
-                break
+        await _fill(batch, iocb.file.inode, data, start, stop, position)
     except OSError:
-        if not count:
+        if not batch.size:
             raise
     try:
-        written = await _send(iocb, pages, b"".join(pieces), position)
+        written = await _send(iocb, batch.pages, b"".join(batch.pieces), position)
     finally:
-        if kept is not None:
-            kept.unlock()
-    return count, written
+        if batch.kept is not None:
+            batch.kept.unlock()
+    return batch.size, written
+
+
+async def _fill(batch: Batch, inode: Inode, data: Source, start: int, stop: int, position: int) -> None:
+    """Put `data`, from `start` on, into the pages at `position`, as far as one WRITE goes (fuse_fill_write_pages)."""
+    connection = inode.superblock.connection
+    stop = min(stop, start + connection.settings.max_write)
+    while start + batch.size < stop and len(batch.pages) < connection.settings.max_pages:
+        page, piece = await _put(inode, data, start + batch.size, stop, position + batch.size)
+        batch.pages.append(page)
+        batch.pieces.append(piece)
+        batch.size += len(piece)
+        if not page.uptodate:
+            batch.kept = page
+            return
+        page.unlock()
+        if (position + batch.size) % PAGE or not connection.has(InitFlags.FUSE_BIG_WRITES):
+            return
 
 
 async def _put(inode: Inode, data: Source, start: int, stop: int, position: int) -> tuple[Page, bytes | memoryview]:

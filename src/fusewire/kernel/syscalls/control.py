@@ -59,6 +59,8 @@ BLOCK: Final = 4096  # bytes, as FIGETBSZ says
 SECTOR: Final = 512  # bytes, which st_blocks counts
 ADDRESS: Final = 0x7FFF_0000_0000  # where a program's buffers are said to be
 
+LARGEST_ERROR: Final = 4095  # MAX_ERRNO: what a system call returns below its negative is no error
+ENOIOCTLCMD: Final = 515  # include/linux/errno.h
 LOW_BITS: Final = 0xFFFF  # of a C short
 ALWAYS: Final = select.POLLERR | select.POLLHUP  # which poll(2) waits for beside what it is told
 
@@ -86,8 +88,8 @@ class Control(Memory):
         result = await self._common(fd, file, cmd, memory)
         if result is None:
             result = await _to_daemon(file, cmd, memory)
-        if result < 0:
-            raise os_error(-result)
+        if -LARGEST_ERROR <= result < 0:
+            raise os_error(errno.ENOTTY if result == -ENOIOCTLCMD else -result)
         return bytes(memory.data)[: len(arg)] if isinstance(arg, bytes) else result
 
     async def _common(self, fd: int, file: OpenFile, cmd: int, memory: Buffer) -> int | None:

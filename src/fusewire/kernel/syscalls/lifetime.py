@@ -14,9 +14,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Self, cast
 
 from fusewire.kernel.operations.closing import close_file
+from fusewire.kernel.operations.releasing import put_file
 from fusewire.kernel.syscalls.base import syscall
 from fusewire.kernel.syscalls.memory import Memory
 from fusewire.kernel.tasks import current
@@ -58,10 +60,13 @@ class Lifetime(Memory):
     @syscall
     async def exec(self) -> None:
         """Begin another program: memory is empty, and descriptors with FD_CLOEXEC are closed, whatever that says."""
+        held = self._hold_files(sorted(self.close_on_exec))
         await self.unmap_all()
         for fd in sorted(self.close_on_exec):
             await self._close_quietly(self.files.pop(fd))
             self.free_fd(fd)
+        for file in held:
+            put_file(file)
 
     @syscall
     async def exit(self) -> None:
@@ -71,13 +76,26 @@ class Lifetime(Memory):
         self.ended = True
         if self.killed:  # by a signal that is pending to the end, but is no longer a fatal one (kernel/signal.c)
             current().interrupt()
+        held = self._hold_files(sorted(self.files))
         await self.unmap_all()
         while self.files:
             fd = min(self.files)
             await self._close_quietly(self.files.pop(fd))
             self.free_fd(fd)
         self.cwd.put()
+        for file in held:
+            put_file(file)
         self.system.processes.pop(self.pid, None)
+
+    def _hold_files(self, fds: Iterable[int]) -> list[OpenFile]:
+        """Hold all files that are mapped, and those of `fds`, until the rest is done.
+
+        They are returned in the order in which Linux lets go of them, the last one first: what a task has
+        left to do when it leaves the kernel is a stack (fs/file_table.c, fput; kernel/task_work.c).
+        """
+        mapped = [area.file for area in self._memory.areas if area.file is not None] if self._memory is not None else []
+        files = [*mapped, *(self.files[fd] for fd in fds)]
+        return [file.hold() for file in dict.fromkeys(reversed(files))]
 
     async def _close_quietly(self, file: OpenFile) -> None:
         with contextlib.suppress(OSError):

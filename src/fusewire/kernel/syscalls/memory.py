@@ -142,16 +142,20 @@ class Memory(Caller):
             file.hold()
         area = Area(start, start + size, prot, file=file, offset=offset, shared=shared)
         try:
-            if flags & (MAP_FIXED | MAP_FIXED_NOREPLACE):
-                await self._unmap(start, start + size)
-            if file is not None:
-                await fuse_file_mmap(area, file)
+            await self._take_in(area, flags)
         except BaseException:
             if file is not None:
                 put_file(file)
             raise
-        self.memory.add(area)
         return Mapping(self, start, length)
+
+    async def _take_in(self, area: Area, flags: int) -> None:
+        """Have `area` among the areas, in place of what is there if its address is fixed."""
+        if flags & (MAP_FIXED | MAP_FIXED_NOREPLACE):
+            await self._unmap(area.start, area.end)
+        if area.file is not None:
+            await fuse_file_mmap(area, area.file)
+        self.memory.add(area)
 
     async def _place(self, address: int, size: int, flags: int) -> int:
         if not flags & (MAP_FIXED | MAP_FIXED_NOREPLACE):

@@ -192,9 +192,7 @@ class Names(Making):
 
     async def makedirs(self, name: Path, mode: int = 0o777, exist_ok: bool = False) -> None:
         """Make a directory, and those that lead to it."""
-        head, tail = os.path.split(os.fspath(name))
-        if not tail:
-            head, tail = os.path.split(head)
+        head, tail = _split(name)
         if head and tail:
             with contextlib.suppress(FileExistsError):
                 await self.makedirs(head, exist_ok=exist_ok)
@@ -207,9 +205,7 @@ class Names(Making):
     async def removedirs(self, name: Path) -> None:
         """Remove an empty directory, and each above it that becomes empty."""
         await self.rmdir(name)
-        head, tail = os.path.split(os.fspath(name))
-        if not tail:
-            head, tail = os.path.split(head)
+        head, tail = _split(name)
         with contextlib.suppress(OSError):
             while head and tail:
                 await self.rmdir(head)
@@ -268,3 +264,9 @@ def _path_from_root(dentry: Dentry) -> bytes:
             names.append(dentry.name)
         dentry = above
     return b"/" + b"/".join(reversed(names))
+
+
+def _split(path: Path) -> tuple[str | bytes, str | bytes]:
+    """Return what leads to the last name of `path`, and that name; a slash after it counts for nothing."""
+    head, tail = os.path.split(os.fspath(path))
+    return (head, tail) if tail else os.path.split(head)

@@ -2,7 +2,8 @@
 
     dentry.py inode.py attr.py        names; what they lead to; attributes as such
     open_file.py iocb.py polling.py   a file as somebody has opened it; one write by it; who waits for it
-    page_cache.py writeback.py        its pages; what the daemon has yet to be told of them
+    page_cache.py writeback.py        its pages; what the daemon has yet to be told of them;
+    readahead.py                      how it is read
     address_space.py                  the memory of a process, and the pages mapped there
     directory_cache.py acl_cache.py   what is remembered of a directory's contents, and of ACLs
     file_locks.py                     locks that the daemon does not want to keep

@@ -120,7 +120,7 @@ class Dentry:
 
     @property
     def _worth_keeping(self) -> bool:
-        return self.hashed and (self.inode is not None or self.expires > self.superblock.system.clock.now())
+        return self.hashed  # also if nobody may use it without asking: notifications find it
 
     def _die(self) -> Dentry | None:
         """Let go of everything; return the parent, whose reference is the caller's to give back."""

@@ -2,7 +2,7 @@
 
 Several descriptors may share one (dup, fork), and mappings too. FLUSH goes out whenever a
 descriptor is closed, RELEASE when the last reference is gone, be it a descriptor, a mapping, or a
-READ still under way (`put_file` in operations/opening.py).
+READ still under way (`put_file` in operations/releasing.py).
 
 It pins its dentry, and with it the inode: a file that is removed while it is open lives on.
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from fusewire.kernel.vfs.directory_cache import Cursor
     from fusewire.kernel.vfs.inode import Inode
     from fusewire.kernel.vfs.polling import Pollers
+    from fusewire.kernel.vfs.readahead import Readahead
 
 __all__ = ["O_LARGEFILE", "OpenFile"]
 
@@ -68,7 +69,7 @@ class OpenFile:
         self.flocked = False  # flock(2) was used: RELEASE says so
         self.cached_reference = False  # it counts in the inode's iocachectr
         self.poll_waitq: Pollers | None = None
-        self.readahead: object = None  # state of reading.py
+        self.readahead: Readahead | None = None  # made when it is first read
         self.cursor: Cursor | None = None  # where it stands in the directory's cache
         self._position_lock: Semaphore | None = None
 

@@ -4,7 +4,7 @@ A page is *locked* while it is filled or changed. Locked pages are why FUSE can 
 itself: whoever faults on one waits for the daemon that has yet to fill it. A page is *uptodate*
 if it holds what the file holds, *dirty* if it holds what the daemon has yet to be told, and under
 *writeback* while the daemon is being told. A page with a *mark* was read ahead, and whoever comes
-to it should have more read ahead (readahead.py).
+to it should have more read ahead (operations/readahead.py).
 
 A page belongs to its cache until it is dropped, which takes its lock. So who has slept until a page
 was unlocked looks whether it is still `cached`, and looks again for the right one if it is not.
