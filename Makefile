@@ -48,9 +48,10 @@ format: $(VENV)/dev
 torture: $(VENV)/cli
 	@$(IN_VENV) torture/run.py $(ARGS)
 
-# Programs by chance on both kernels: make differential N=10000 SEED=1; the errors planted for it: make differential PLANTED=1
+# Programs by chance on both kernels, and then daemons that answer nonsense: make differential N=10000 SEED=1; the errors planted for it: make differential PLANTED=1
 differential: $(VENV)/cli
 	@$(IN_VENV) differential/run.py --number $(N) --seed $(SEED) $(if $(PLANTED),--planted) $(ARGS)
+	@$(if $(PLANTED),,$(IN_VENV) differential/nonsense.py)
 
 bench: $(VENV)/cli
 	@$(IN_VENV) benchmarks/run.py $(ARGS)

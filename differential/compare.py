@@ -16,6 +16,8 @@ from differential.transcript import Transcript
 __all__ = ["Difference", "compare"]
 
 WIDTH = 96  # columns of each side
+ROWS = 6  # requests that are shown before and behind one that differs
+DOTS = ("...", "...")
 LONG = 300  # characters of a result that are shown
 
 
@@ -69,13 +71,27 @@ class Difference:
 
     def shown(self, number: int) -> list[str]:
         rows = [shortened(repr(self.real.results[number]), repr(self.embedded.results[number]))]
-        rows += [(str(a or ""), str(b or "")) for a, b in self.pairs(number)]
+        rows += around_differences([(str(a or ""), str(b or "")) for a, b in self.pairs(number)])
         lines = [f"      {'Linux':{WIDTH}} | embedded"]
         for left, right in rows:
             mark = " " if left == right else "|"
             folded = zip_longest(textwrap.wrap(left, WIDTH), textwrap.wrap(right, WIDTH), fillvalue="")
             lines += [f"      {a:{WIDTH}} {mark} {b}" for a, b in folded]
         return lines
+
+
+def around_differences(rows: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return the first rows that differ, and those before and behind them; dots stand for the others."""
+    differing = [at for at, (left, right) in enumerate(rows) if left != right][:ROWS]
+    near = {at for each in differing for at in range(each - ROWS, each + ROWS) if 0 <= at < len(rows)}
+    shown = sorted(near)[: 3 * ROWS]
+    found: list[tuple[str, str]] = []
+    for at in range(len(rows)):
+        if at in shown:
+            found.append(rows[at])
+        elif not found or found[-1] != DOTS:
+            found.append(DOTS)
+    return found
 
 
 def shortened(left: str, right: str) -> tuple[str, str]:

@@ -10,15 +10,17 @@ request comes by.
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from differential import embedded
 from differential.compare import compare
-from differential.generate import generate
-from differential.program import Program
+from differential.generate import GETFLAGS, generate
+from differential.program import Program, Step
 from differential.real import Machine
 from differential.transcript import Transcript
 from fusewire.kernel.connection import Connection
@@ -293,16 +295,86 @@ def planted(error: Planted) -> Iterator[None]:
         yield
 
 
+# --- programs in which two requests are under way at once, for the locks of each opcode
+
+SETUP: Final = (
+    Step(0, "chmod", ("/", 0o777)),
+    Step(1, "umask", (0,)),
+    Step(1, "open", (0, "/a", os.O_CREAT | os.O_RDWR, 0o666)),
+    Step(1, "write", (0, b"a" * 10000)),
+    Step(1, "setxattr", ("/a", "user.a", b"v", 0, 1)),
+    Step(1, "mkdir", ("/d", 0o777)),
+    Step(1, "mkdir", ("/e", 0o777)),
+    Step(1, "symlink", ("a", "/l")),
+    Step(1, "open", (1, "/", os.O_RDONLY | os.O_DIRECTORY, 0)),
+    Step(1, "open", (2, "/b", os.O_CREAT | os.O_RDWR, 0o666)),
+    Step(2, "open", (0, "/a", os.O_RDWR, 0)),
+)
+BESIDE: Final = Step(2, "mkdir", ("/new", 0o777))  # wants the directory
+WITHIN: Final = Step(2, "pwrite", (0, b"w", 0))  # wants the file
+HELD: Final[Mapping[str, tuple[Step, Step]]] = {  # a call whose request is held back, and what another does meanwhile
+    "LOOKUP": (Step(1, "stat", ("/none",)), Step(2, "stat", ("/neither",))),
+    "GETATTR": (Step(1, "stat", ("/a",)), Step(2, "stat", ("/a",))),
+    "SETATTR": (Step(1, "chmod", ("/a", 0o600)), WITHIN),
+    "READLINK": (Step(1, "readlink", ("/l",)), Step(2, "readlink", ("/l",))),
+    "SYMLINK": (Step(1, "symlink", ("a", "/m")), BESIDE),
+    "MKNOD": (Step(1, "mknod", ("/m", 0o10666, 0)), BESIDE),
+    "MKDIR": (Step(1, "mkdir", ("/m", 0o777)), BESIDE),
+    "UNLINK": (Step(1, "unlink", ("/a",)), BESIDE),
+    "RMDIR": (Step(1, "rmdir", ("/d",)), BESIDE),
+    "RENAME": (Step(1, "rename", ("/a", "/d/a")), BESIDE),
+    "RENAME2": (Step(1, "renameat2", ("/a", "/d/a", 1)), BESIDE),
+    "LINK": (Step(1, "link", ("/a", "/m", 0)), WITHIN),
+    "OPEN": (Step(1, "open", (3, "/a", os.O_RDWR, 0)), Step(2, "open", (3, "/a", os.O_RDWR, 0))),
+    "WRITE": (Step(1, "pwrite", (0, b"v", 0)), Step(2, "chmod", ("/a", 0o666))),
+    "STATFS": (Step(1, "statvfs", ("/a",)), Step(2, "statvfs", ("/a",))),
+    "FSYNC": (Step(1, "fsync", (0,)), WITHIN),
+    "SETXATTR": (Step(1, "setxattr", ("/a", "user.b", b"v", 0, 1)), WITHIN),
+    "GETXATTR": (Step(1, "getxattr", ("/a", "user.a", 1)), Step(2, "getxattr", ("/a", "user.a", 1))),
+    "LISTXATTR": (Step(1, "listxattr", ("/a", 1)), Step(2, "listxattr", ("/a", 1))),
+    "REMOVEXATTR": (Step(1, "removexattr", ("/a", "user.a", 1)), WITHIN),
+    "OPENDIR": (Step(1, "listdir", ("/d",)), Step(2, "listdir", ("/d",))),
+    "READDIR": (Step(1, "getdents", (1, 4096)), BESIDE),
+    "READDIRPLUS": (Step(1, "getdents", (1, 4096)), BESIDE),
+    "ACCESS": (Step(1, "access", ("/a", 4, 0)), Step(2, "access", ("/a", 4, 0))),
+    "CREATE": (Step(1, "open", (3, "/m", os.O_CREAT | os.O_RDWR, 0o666)), BESIDE),
+    "FALLOCATE": (Step(1, "fallocate", (0, 0, 0, 20000)), WITHIN),
+    "IOCTL": (Step(1, "ioctl", (0, GETFLAGS, bytes(8))), Step(2, "ioctl", (0, GETFLAGS, bytes(8)))),
+    "LSEEK": (Step(1, "lseek", (0, 0, os.SEEK_DATA)), WITHIN),
+    "COPY_FILE_RANGE": (Step(1, "copy_file_range", (0, 2, 100, 0, 0)), BESIDE),
+    "SETLKW": (Step(1, "setlkw", (0, fcntl.F_WRLCK, 0, 10)), Step(2, "setlkw", (0, fcntl.F_WRLCK, 20, 10))),
+}
+WHERE: Final[Mapping[str, str]] = {  # not on the usual filesystem
+    "FSYNC": "local, asked each time",
+    "READDIR": "plain, asked each time",
+    "ACCESS": "unchecked, asked each time",
+    "COPY_FILE_RANGE": "older",
+    "SETLKW": "locking",
+}
+
+
+def held_program(opcode: str) -> Program:
+    """Return a program in which a request of this opcode is held back while another process goes on."""
+    first, second = HELD[opcode]
+    hold, let_go = Step(0, "hold", (opcode, 0)), Step(0, "let_go")
+    steps = (*SETUP, hold, first, second, let_go, let_go, Step(1, "stat", ("/a",)))
+    return Program(WHERE.get(opcode, "memory, asked each time"), steps)
+
+
 class Search:
     """Looks for programs that find errors: the right kernel's end runs each program once, whatever the errors."""
 
     def __init__(self, machine: Machine, seeds: Iterable[int]) -> None:
         self.machine = machine
-        self.programs = {seed: generate(seed) for seed in seeds}
-        self.right: dict[int, Transcript] = {}
+        self.programs: dict[int | str, Program] = {opcode: held_program(opcode) for opcode in HELD}
+        self.programs |= {seed: generate(seed) for seed in seeds}
+        self.right: dict[int | str, Transcript] = {}
 
-    def finds(self, error: Planted) -> int | None:
-        """Return the first seed whose program agrees with Linux without the error, and differs with it; else None."""
+    def finds(self, error: Planted) -> int | str | None:
+        """Return the first program that agrees with Linux without the error, and differs with it; None if none does.
+
+        It is told by its seed or, one of those in which two requests are under way, by the opcode of the first.
+        """
         for seed, program in self.programs.items():
             if self.asks(seed, error.opcode) and self.is_seen(program, self.right[seed], error):
                 real = self.machine.run(program)
@@ -310,7 +382,7 @@ class Search:
                     return seed
         return None
 
-    def asks(self, seed: int, opcode: str) -> bool:
+    def asks(self, seed: int | str, opcode: str) -> bool:
         if seed not in self.right:
             self.right[seed] = embedded.run(self.programs[seed], self.machine.home)
         return any(request.name == opcode for step in self.right[seed].requests for request in step)

@@ -93,6 +93,7 @@ def live(role: Role, steps: Sequence[Step], told: socket.socket, parents: socket
         parents.close()
         gc.disable()
         signal.signal(SIGNAL, lambda *_: None)
+        signal.siginterrupt(SIGNAL, False)  # SA_RESTART, as the embedded kernel has it
         actor = Actor(Awaited(Native()))
         settle(role, root)
         told.send(marshal.dumps(("ok", None)))

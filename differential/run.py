@@ -167,7 +167,7 @@ def look_for_planted(number: int) -> int:
         for error in PLANTED:
             seed = search.finds(error)
             missed += seed is None
-            print(f"{'not found' if seed is None else f'seed {seed}':>10}  {error}", flush=True)
+            print(f"{'not found' if seed is None else f'by {seed}':>20}  {error}", flush=True)
     return 1 if missed else 0
 
 

@@ -131,7 +131,9 @@ CALLS: Final[dict[str, Attempt]] = {
     ),
     "getlk": lambda rng, process: process.getlk(descriptor(rng, process), rng.randrange(2), *span(rng)),
     "poll": lambda rng, process: process.poll([(descriptor(rng, process), rng.randrange(6))], rng.choice([0, 0, 0.1])),
-    "select": lambda rng, process: process.select(*([descriptor(rng, process)] * rng.randrange(2) for _ in "rwx"), 0),
+    "select": lambda rng, process: process.select(
+        [descriptor(rng, process)], [descriptor(rng, process)] * rng.randrange(2), [], rng.choice([0, 0, 0.1])
+    ),
     "fork": lambda rng, process: forked(rng, process),
     "memory": lambda rng, process: read_mapping(rng, process),
     "umount": lambda rng, process: process.umount("/", rng.choice([0, 0, 0, 1])),
@@ -288,6 +290,17 @@ class Daemon:
 # One round
 
 
+class Beside(FixedOrder):
+    """Has what the kernel starts by itself, such as its flusher, run beside the rest."""
+
+    def __init__(self, started: list[Task]) -> None:
+        super().__init__()
+        self.started = started
+
+    def start(self, task: Task) -> None:
+        self.started.append(task)
+
+
 async def live(rng: Random, process: Process, calls: int, tried: Counter[str]) -> None:
     for _ in range(calls):
         name = rng.choices(list(CALLS), WEIGHTS)[0]
@@ -306,7 +319,8 @@ def round_of(rng: Random, tried: Counter[str] | None = None) -> None:
         Exception: whatever should not have happened.
     """
     system, device, session = System(), Device(), Session(Memory())
-    system.runner = FixedOrder()
+    started: list[Task] = []
+    system.runner = Beside(started)
     minor = rng.choice([19, 31, 36, 45])
     superblock = mount(system, device, Options(allow_other=True, default_permissions=rng.random() < 0.7), minor=minor)
     processes = [
@@ -316,7 +330,8 @@ def round_of(rng: Random, tried: Counter[str] | None = None) -> None:
     tried = Counter() if tried is None else tried
     daemons = [Task("daemon", Daemon(rng, session, device, badness).serve()) for _ in range(rng.choice([1, 2]))]
     living = [Task(process.name, live(rng, process, 12, tried), process) for process in processes]
-    tasks = [*daemons, *living]
+    tasks = started
+    tasks += [*daemons, *living]
 
     def choose(ready: Sequence[Task]) -> Task:
         check(superblock.connection)

@@ -54,6 +54,13 @@ def write(data: bytes) -> Action:
 # --- of any reply
 
 Write = Callable[[Asked], bytes]
+
+
+def error(code: int) -> Write:
+    """Return what answers with a number in the place of an error, right or wrong."""
+    return lambda asked: asked.reply(b"", error=code)
+
+
 ANYTHING: Final[Mapping[str, Write]] = {
     "nothing": lambda asked: b"",
     "15 bytes": lambda asked: asked.right[:15],
@@ -80,8 +87,7 @@ ANYTHING: Final[Mapping[str, Write]] = {
     "an odd unique, an error with a byte": lambda asked: asked.reply(b"x", unique=asked.unique | 1, error=-2),
     "an odd unique, ENOSYS": lambda asked: asked.reply(b"", unique=asked.unique | 1, error=-38),
     "a unique sent again, which it was not": lambda asked: asked.reply(unique=asked.unique | FUSE_UNIQUE_RESEND),
-    **{f"error {-code:+}": lambda asked, code=code: asked.reply(b"", error=-code) for code in ERRORS},
-    **{f"error {code:+}": lambda asked, code=code: asked.reply(b"", error=code) for code in NOT_ERRORS},
+    **{f"error {code:+}": error(code) for code in (*(-code for code in ERRORS), *NOT_ERRORS)},
 }  # fmt: skip
 
 SEVERAL: Final[Mapping[str, Callable[[Asked], Sequence[Action]]]] = {

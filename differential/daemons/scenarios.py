@@ -51,7 +51,7 @@ def prune(*nodes: int) -> Tell:
 
 
 def steps(*rows: tuple[Any, ...]) -> tuple[Step, ...]:
-    return tuple(Step(call, arguments) for call, *arguments in rows for arguments in [tuple(arguments)])
+    return tuple(Step(row[0], row[1:]) for row in rows)
 
 
 LOOK: Final[tuple[Step | Tell, ...]] = (

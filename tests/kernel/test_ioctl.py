@@ -248,7 +248,7 @@ def test_project_numbers_travel_whole() -> None:
     assert [name.split()[0] for name in daemon.asked].count("IOCTL") == 2
 
 
-@pytest.mark.parametrize("answer", [errno.ENOSYS, reply(-errno.ENOTTY)])
+@pytest.mark.parametrize("answer", [errno.ENOSYS, reply(-errno.ENOTTY, bytes(4))])
 def test_a_daemon_without_flags(answer: int | bytes) -> None:
     daemon = hand_daemon()
     p = process(daemon)
@@ -261,7 +261,14 @@ def test_an_answer_of_the_wrong_length_is_eio() -> None:
     daemon = hand_daemon()
     p = process(daemon)
     fd = opened(daemon, p)
-    assert errno_of(daemon, p.ioctl(fd, FS_IOC_GETFLAGS, bytes(8)), OpenOut(), reply(0, b"ab"), OK) == errno.EIO
+    for wrong in (b"", b"ab", b"abcde", bytes(4096)):
+        task = daemon.start(p.ioctl(fd, FS_IOC_GETFLAGS, bytes(8)))
+        daemon.answer(daemon.read(), OpenOut())
+        with pytest.raises(OSError, match="Invalid argument"):
+            daemon.answer(daemon.read(), reply(0, wrong))
+        daemon.answer(daemon.read())
+        assert isinstance(task.result, OSError)
+        assert task.result.errno == errno.EIO
 
 
 def test_flags_are_set_by_the_owner_where_anything_may_be_changed() -> None:

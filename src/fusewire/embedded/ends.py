@@ -1,130 +1,65 @@
-"""Both ends of one mount, and who runs them: what `Kernel` starts, uses and puts away.
-
-    fixed order   a standing clock; the daemon's end is tasks among the others (task_server.py)
-    threads       the real clock; the daemon's end is `ThreadServer`, as on a real mount
-    asyncio       the real clock; the daemon's end is `AsyncServer`, as on a real mount
+"""Both ends of one mount, begun, used and ended: what `Kernel` is a facade of. What they are made of: parts.py.
 
 It always ends. A daemon that hangs, or is gone, is not waited for longer than `LINGER` seconds; the
 connection is aborted then, which frees whoever waits for it, and a method that does not return even
-so is left to itself. What nobody ends is put away by the garbage collector, or when Python exits.
-
-With threads a method may use its own kernel, and waits for others of its kind then. When as many do
-so as may run at once, nobody is left to serve them. Linux has them wait for ever; here each gets
-`LINGER` seconds, for what it waits for may come from elsewhere after all, and then `Deadlock`.
+so is left to itself. What nobody ends is put away by the garbage collector, or when Python exits
+(left_open.py).
 """
 
 from __future__ import annotations
 
 import asyncio
-import atexit
 import logging
-import os
-import threading
-import weakref
 from collections.abc import Coroutine
 from typing import Any, Final, TypeVar
 
 import fusewire.kernel as kernel_end
-from fusewire.daemon.request import current as serving
 from fusewire.daemon.serve import ThreadServer
 from fusewire.daemon.serve_async import AsyncServer
 from fusewire.daemon.server import Failed, Told
 from fusewire.daemon.session import Session
 from fusewire.daemon.workers import in_a_thread, to_its_end
 from fusewire.embedded.begun import Begun
-from fusewire.embedded.callers import requests_of
-from fusewire.embedded.daemon_device import RecordedDevice, Stall, Tap, TappedDevice, TappedRecordedDevice
+from fusewire.embedded.daemon_device import Tap
 from fusewire.embedded.device import EmbeddedDevice
 from fusewire.embedded.leaks import Leak, leaks
+from fusewire.embedded.left_open import remember
+from fusewire.embedded.own_mount import OwnMount
+from fusewire.embedded.parts import ASYNCIO, Parts
 from fusewire.embedded.plan import Plan
-from fusewire.embedded.recording import Record, RecordedConnection
+from fusewire.embedded.recording import Record
 from fusewire.embedded.task_server import TaskServer
-from fusewire.kernel.clock import MonotonicClock, StandingClock
-from fusewire.kernel.connection import Connection
-from fusewire.kernel.device import Device
-from fusewire.kernel.mounting import mount, umount
+from fusewire.kernel.clock import MonotonicClock
+from fusewire.kernel.mounting import umount
 from fusewire.kernel.runners import Deadlock
 from fusewire.kernel.runners.fixed_order import FixedOrder
 from fusewire.kernel.runners.locked import Locked
-from fusewire.kernel.tasks import Task, running
-from fusewire.kernel.vfs.credentials import Credentials
-from fusewire.kernel.vfs.system import System
-from fusewire.served import new_session
+from fusewire.kernel.tasks import Task
 
-__all__ = ["RUNNERS", "Ends"]
+__all__ = ["Ends"]
 
 logger = logging.getLogger("fusewire")
 
 T = TypeVar("T")
 
-FIXED_ORDER: Final = "fixed order"
-THREADS: Final = "threads"
-ASYNCIO: Final = "asyncio"
 LINGER: Final = 5.0  # seconds that a daemon gets to let go of what is open
-RUNNERS: Final = (FIXED_ORDER, THREADS, ASYNCIO)
 
 
-open_ends: Final[weakref.WeakSet[Ends]] = weakref.WeakSet()  # some may have been closed
-
-
-@atexit.register
-def _at_exit() -> None:
-    for ends in list(open_ends):
-        if not ends.closed:
-            ends.abandon()
-
-
-def _in_child() -> None:
-    for ends in list(open_ends):
-        ends.left_behind()
-
-
-os.register_at_fork(after_in_child=_in_child)
-
-
-class Ends:
+class Ends(Parts):
     """Both ends of one mount. Nothing is served before `start`, or `start_async`."""
 
     def __init__(self, plan: Plan, runner: str, tap: Tap | None = None) -> None:
         """`tap` gets what passes the devices, if it is given."""
-        self.plan = plan
-        self.runner_name = runner
-        clock = StandingClock() if runner == FIXED_ORDER else MonotonicClock()
-        self.system = System(clock)
-        self.runner: FixedOrder | Locked = FixedOrder(clock) if isinstance(clock, StandingClock) else Locked()
-        if isinstance(clock, MonotonicClock):
-            clock.ring = self.runner.do
-        self.system.runner = self.runner
-        self.session: Session = new_session(plan.filesystem, plan.mount_options)
-        self.session.new_request = requests_of(self.system)
-        self.record = Record(clock, plan.requests) if plan.requests else None
-        self.tap = tap or (Tap() if Tap.everywhere else None)
-        self.stall = Stall()
-        self.device = self._new_device()
-        self.connection = self._connection()
-        self.superblock = mount(
-            self.system, self.device, plan.options, plan.profile, plan.minor, connection=self.connection
-        )
+        super().__init__(plan, runner, tap)
         self.server: TaskServer | ThreadServer | AsyncServer | None = None
         self.failure: BaseException | None = None  # of a method, and no OSError; for `strict`
         self.closed = False
         self.forked = False  # we are in a child of the process in which the threads are that we need
-        self.methods_waiting = set[int]()  # threads of the filesystem's that wait for this kernel
+        self.own_mount = (
+            OwnMount(self.runner, self.session.new_request, plan.threads) if isinstance(self.runner, Locked) else None
+        )
         self.process = self._own_process()
-        open_ends.add(self)
-
-    def _new_device(self) -> Device:
-        if self.record is None:
-            return Device() if self.tap is None else TappedDevice(self.tap)
-        return RecordedDevice(self.record) if self.tap is None else TappedRecordedDevice(self.record, self.tap)
-
-    def _connection(self) -> Connection:
-        plan, clock = self.plan, self.system.clock
-        if self.record is None:
-            return Connection(plan.profile, plan.minor, clock)
-        recorded = RecordedConnection(plan.profile, plan.minor, clock)
-        recorded.record = self.record
-        return recorded
+        remember(self)
 
     # --- beginning
 
@@ -166,7 +101,7 @@ class Ends:
         return ThreadServer(*self._for_a_shell(runner))
 
     def _for_a_shell(self, runner: Locked) -> tuple[Session, EmbeddedDevice, int, Failed, Told, Told]:
-        device = EmbeddedDevice(runner, self.device, self.session.limits.buffer_size, self.stall, self._new_device)
+        device = EmbeddedDevice(runner, self.device, self.session.limits.buffer_size, self.stall, self.new_device)
         return self.session, device, self.plan.threads, self._failed, lambda: None, self.abort
 
     def _give_up(self) -> None:
@@ -176,11 +111,6 @@ class Ends:
         self._put_away()
 
     # --- while it lasts
-
-    def new_process(self, uid: int, gid: int, groups: frozenset[int] = frozenset()) -> kernel_end.Process:
-        """Make a process, in the root directory."""
-        credentials = Credentials.of(uid, gid, groups)
-        return kernel_end.Process.new(self.system, credentials, self.superblock.root)
 
     def _own_process(self) -> kernel_end.Process:
         """Make the process of the kernel's own calls, root's; with its umask of 0 others may use the files it makes."""
@@ -213,29 +143,9 @@ class Ends:
         raise failure  # alone, without what followed from it
 
     def _run(self, coroutine: Coroutine[Any, Any, T], process: kernel_end.Process | None) -> T:
-        if type(self.runner) is Locked and type(serving.get(None)) is self.session.new_request:
-            return self._run_for_method(self.runner, coroutine, process)
+        if self.own_mount is not None and self.own_mount.is_calling:
+            return self.own_mount.call(coroutine, process, LINGER)
         return self.runner.call(coroutine, process)
-
-    def _run_for_method(
-        self, runner: Locked, coroutine: Coroutine[Any, Any, T], process: kernel_end.Process | None
-    ) -> T:
-        """Run a call for a method of the filesystem, which waits for other methods; see above."""
-        thread = threading.get_ident()
-        self.methods_waiting.add(thread)
-        alone = len(self.methods_waiting) >= self.plan.threads or asyncio._get_running_loop() is not None
-        try:
-            return runner.call(coroutine, process, LINGER if alone else None)
-        except Deadlock as error:
-            if runner.home is not None:
-                raise
-            raise Deadlock(
-                f"{error}, called by a method of the filesystem, and none is left to serve it: with "
-                f"threads={self.plan.threads} no more `def` than that run at once. Give more threads, or make it "
-                "`async def` and await the call of `kernel.awaitable`"
-            ) from None
-        finally:
-            self.methods_waiting.discard(thread)
 
     def _not_answered(self) -> list[str]:
         """What the daemon owes, as far as we know."""
@@ -270,16 +180,6 @@ class Ends:
         if self.superblock.detached:
             raise RuntimeError("nothing is mounted here any more: only processes that use what was can go on")
 
-    def recorded(self) -> Record:
-        """Return the record of requests.
-
-        Raises:
-            RuntimeError: none is kept.
-        """
-        if self.record is None:
-            raise RuntimeError("this kernel keeps no record of its requests: it was made with requests=0")
-        return self.record
-
     async def leaks(self) -> list[Leak]:
         """Have the kernel drop what it merely remembers, and the daemon read it; return what is left over."""
         record = self.recorded()
@@ -294,23 +194,6 @@ class Ends:
     async def _let_daemon_read(self, record: Record) -> None:
         self.superblock.drop_caches()
         await record.settled(self.connection, LINGER)
-
-    async def as_task(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Await kernel code: in the task that runs, or from an event loop as a task of its own."""
-        return await (coroutine if running() is not None else self.runner.perform(coroutine))
-
-    def advance(self, seconds: float) -> None:
-        """Let time pass. Raises RuntimeError where it does so by itself."""
-        clock = self.system.clock
-        if not isinstance(clock, StandingClock):
-            raise RuntimeError(
-                f"with runner={self.runner_name!r} time passes by itself: only in fixed order is it told to"
-            )
-        self.runner.do(lambda: clock.advance(seconds))
-
-    def abort(self) -> None:
-        """Abort the connection: whoever waits gets ECONNABORTED. Idempotent."""
-        self.runner.do(self.connection.abort)
 
     def _failed(self, error: BaseException) -> None:
         """A method raised what is no OSError. Strict: end, and let whoever calls have it."""

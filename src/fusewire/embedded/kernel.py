@@ -11,7 +11,7 @@
         await kernel.read_bytes("/a")
 
 Nothing is mounted, so no root is needed, and no other process sees anything. `runner` says who
-runs the system calls (ends.py):
+runs the system calls (parts.py):
 
     'fixed order'   the default of `with`: one thread, a clock that stands still, always the same run
     'threads'       several threads may use it; the filesystem is served on threads of its own
@@ -30,9 +30,10 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, overload
 import fusewire.kernel as kernel_end
 from fusewire.embedded.begun import Begun
 from fusewire.embedded.blocking import Blocking, blocking
-from fusewire.embedded.ends import ASYNCIO, FIXED_ORDER, RUNNERS, Ends
+from fusewire.embedded.ends import Ends
 from fusewire.embedded.inspected import Inspected
 from fusewire.embedded.leaks import Leak
+from fusewire.embedded.parts import ASYNCIO, FIXED_ORDER, RUNNERS
 from fusewire.embedded.paths import Path, Paths
 from fusewire.embedded.plan import Plan, checked_call, checked_id, checked_minor, kernel_options, profile_named
 from fusewire.embedded.process import Process

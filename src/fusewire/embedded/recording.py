@@ -136,8 +136,7 @@ class Record:
         if recorded.name in UNANSWERED:
             self._open.pop(recorded.unique, None)
         self._give_back(recorded, message, minor)
-        if self.waitq.sleepers:
-            self.waitq.wake_all()
+        self._tell()
 
     def _give_back(self, recorded: RecordedRequest, message: bytes, minor: int) -> None:
         if recorded.name in ("FORGET", "BATCH_FORGET"):
@@ -165,6 +164,7 @@ class Record:
 
     def finished(self, request: Request) -> None:
         """Note how a request has ended."""
+        self._tell()
         recorded = self._take(request)
         if recorded is None:
             return
@@ -174,12 +174,16 @@ class Record:
             recorded.reply, data = reply.structs, reply.data
             recorded.reply_data, recorded.reply_size = bytes(data[:DATA]), len(data)
             self.ledger.answered(recorded, data)
-        if self.waitq.sleepers:
-            self.waitq.wake_all()
 
     def dropped(self, request: Request) -> None:
         """Note that nothing more comes of a request: if it has not been finished, it was withdrawn."""
+        self._tell()
         self._take(request)
+
+    def _tell(self) -> None:
+        """Let those look who wait until all is `settled`."""
+        if self.waitq.sleepers:
+            self.waitq.wake_all()
 
     def _take(self, request: Request) -> RecordedRequest | None:
         if request.operation.name in UNANSWERED and not request.error:

@@ -175,6 +175,7 @@ class Connection:
         self.settings = settings
         self.common_minor = min(self.minor, settings.minor)  # decides how long some structs are
         self.setxattr_ext = self.has(InitFlags.FUSE_SETXATTR_EXT)
+        self.hides_ids = self.has(InitFlags.FUSE_ALLOW_IDMAP)  # of callers who make nothing
         self.least_read = max(FUSE_MIN_READ_BUFFER, LONGEST_HEAD + settings.max_write)  # bytes; a read of less fails
 
     def open_gate(self, settings: Settings | None) -> None:

@@ -27,6 +27,7 @@ from fusewire.wire import (
     InHeader,
     Operation,
     OutHeader,
+    Rename2In,
     Reply,
     WireStruct,
     decode_reply,
@@ -43,6 +44,11 @@ __all__ = ["Request"]
 _NONE: Final = type(None)
 SETXATTR: Final = operation("SETXATTR")  # whose struct is shorter where SETXATTR_EXT was not agreed on
 _pack_header: Final = InHeader.STRUCT.pack
+
+
+NO_ID: Final = 0xFFFFFFFF
+WHITEOUT: Final = 4  # RENAME_WHITEOUT
+MAKING: Final = frozenset({"MKNOD", "SYMLINK", "MKDIR", "TMPFILE", "CREATE"})
 
 
 class Request:
@@ -133,6 +139,13 @@ class Request:
         self.nodeid, self.body = nodeid, body
         if names or data or extensions is not NO_EXTENSIONS:
             self.names, self.data, self.extensions = names, data, extensions
+        if self.connection.hides_ids and self.pid and not self._makes_something():
+            self.uid = self.gid = NO_ID
+
+    def _makes_something(self) -> bool:
+        """Whether the daemon needs to know whose the new file is to be (fs/fuse/dev.c, fuse_get_req)."""
+        body = self.body
+        return self.operation.name in MAKING or (isinstance(body, Rename2In) and bool(body.flags & WHITEOUT))
 
     @property
     def waitq(self) -> WaitQueue:

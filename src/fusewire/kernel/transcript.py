@@ -34,6 +34,7 @@ from fusewire.kernel.transcript_accounts import Handles, Lookups
 from fusewire.wire import (
     FUSE_INT_REQ_BIT,
     FUSE_KERNEL_MINOR_VERSION,
+    FUSE_MAX_ERRNO,
     FUSE_NAME_MAX,
     FUSE_ROOT_ID,
     FUSE_UNIQUE_RESEND,
@@ -134,11 +135,21 @@ class Conversation:
     handles: Handles = field(default_factory=Handles)
 
     def goes_on(self, exchange: Exchange) -> None:
-        """Hear one message more. A write that was refused changes nothing."""
+        """Hear one message more."""
         if exchange.read:
             self.was_read(exchange.message)
         elif not exchange.error:
             self.was_written(exchange.message)
+        elif exchange.error in (errno.EINVAL, errno.EFAULT):
+            self.was_refused(exchange.message)
+
+    def was_refused(self, raw: bytes) -> None:
+        """A reply that is found and does not fit ends its request; another write that is refused changes nothing."""
+        if len(raw) < OutHeader.SIZE:
+            return
+        header = OutHeader.unpack_from(raw)
+        if header.len == len(raw) and -FUSE_MAX_ERRNO <= header.error <= 0:
+            self.requests.pop(header.unique, None)
 
     # What the kernel sent.
 

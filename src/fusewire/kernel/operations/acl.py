@@ -83,7 +83,13 @@ async def _list_of(inode: Inode, name: bytes) -> Acl | None:
         cache = inode.acls = AclCache()
     elif name in cache.lists:
         return cache.lists[name]
-    acl = await _fetch(inode, name)
+    if name in cache.asked:
+        return await _fetch(inode, name)
+    cache.asked += (name,)
+    try:
+        acl = await _fetch(inode, name)
+    finally:
+        cache.asked = tuple(other for other in cache.asked if other != name)
     cache.lists[name] = acl
     return acl
 

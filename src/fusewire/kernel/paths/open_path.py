@@ -82,6 +82,15 @@ async def _walk_and_open(process: Caller, path: Path, opening: Opening, dir_fd: 
 
 async def _open_last(walk: Walk, name: bytes, slash: bool, opening: Opening) -> OpenFile:
     """Open or make `name` in the directory where `walk` is, following symlinks from there."""
+    links: list[Dentry] = []  # as long as one is followed, it is not forgotten
+    try:
+        return await _open_through(walk, name, slash, opening, links)
+    finally:
+        for link in links:
+            link.put()
+
+
+async def _open_through(walk: Walk, name: bytes, slash: bool, opening: Opening, links: list[Dentry]) -> OpenFile:
     while name not in NO_NAMES:
         if slash:
             raise os_error(errno.EISDIR)
@@ -89,12 +98,10 @@ async def _open_last(walk: Walk, name: bytes, slash: bool, opening: Opening) -> 
         if isinstance(found, OpenFile):
             return found
         found = topmost(found)
-        try:
-            if not (found.inode is not None and found.inode.is_symlink and opening.follow):
-                return await open_found(found, opening)
-            target = await walk.target(found, trailing=True)
-        finally:
-            found.put()
+        links.append(found)
+        if not (found.inode is not None and found.inode.is_symlink and opening.follow):
+            return await open_found(found, opening)
+        target = await walk.target(found, trailing=True)
         if target.startswith(b"/"):
             walk.go_to(walk.root)
         name, slash = await walk.to_last(target)

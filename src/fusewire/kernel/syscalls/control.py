@@ -61,6 +61,7 @@ ADDRESS: Final = 0x7FFF_0000_0000  # where a program's buffers are said to be
 
 LARGEST_ERROR: Final = 4095  # MAX_ERRNO: what a system call returns below its negative is no error
 ENOIOCTLCMD: Final = 515  # include/linux/errno.h
+ATTRIBUTES: Final = (FS_IOC_GETFLAGS, FS_IOC_FSGETXATTR, FS_IOC_SETFLAGS, FS_IOC_FSSETXATTR)
 LOW_BITS: Final = 0xFFFF  # of a C short
 ALWAYS: Final = select.POLLERR | select.POLLHUP  # which poll(2) waits for beside what it is told
 
@@ -110,11 +111,22 @@ class Control(Memory):
             await memory.store(INT.pack(_low_bits(inode.size - file.position)))
         elif cmd == FIBMAP and inode.is_regular:
             await self._bmap(memory)
-        elif cmd in (FS_IOC_GETFLAGS, FS_IOC_FSGETXATTR):
-            await memory.store(await get_file_attributes(file.dentry, cmd))
-        elif cmd in (FS_IOC_SETFLAGS, FS_IOC_FSSETXATTR):
-            await _set_attributes(file, cmd, await memory.load(size_of(cmd)))
+        elif cmd in ATTRIBUTES:
+            return await self._attributes(file, cmd, memory)
         else:
+            return None
+        return 0
+
+    async def _attributes(self, file: OpenFile, cmd: int, memory: Buffer) -> int | None:
+        """Get or set attributes like those of chattr(1); None if the daemon takes `cmd` for a command of its own."""
+        try:
+            if cmd in (FS_IOC_GETFLAGS, FS_IOC_FSGETXATTR):
+                await memory.store(await get_file_attributes(file.dentry, cmd))
+            else:
+                await _set_attributes(file, cmd, await memory.load(size_of(cmd)))
+        except OSError as error:
+            if error.errno != ENOIOCTLCMD:
+                raise
             return None
         return 0
 

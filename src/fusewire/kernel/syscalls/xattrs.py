@@ -208,7 +208,10 @@ async def _set(dentry: Dentry, name: bytes, value: bytes, flags: int) -> None:
         await check_xattr_permission(inode, name, write=True)
         check_security(name)
         inode.no_privileges = inode.no_privileges and not name.startswith(SECURITY)
-        await fuse_setxattr(inode, name, value, flags)
+        try:
+            await fuse_setxattr(inode, name, value, flags)
+        except BlockingIOError:  # of all errors, EAGAIN: to the VFS it means that there are no attributes of this kind
+            raise os_error(errno.EOPNOTSUPP) from None
 
 
 async def _remove(dentry: Dentry, name: bytes) -> None:

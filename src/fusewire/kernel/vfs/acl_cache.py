@@ -58,9 +58,10 @@ Acl: TypeAlias = tuple[AclEntry, ...]
 class AclCache:
     """The lists of one inode as far as they are known: absent, None if there is none, or a list."""
 
-    __slots__ = ("lists",)
+    __slots__ = ("asked", "lists")
 
     def __init__(self) -> None:
+        self.asked: tuple[bytes, ...] = ()  # lists that somebody asks for just now, and alone remembers (get_acl)
         self.lists: dict[bytes, Acl | None] = {}  # by the name of their xattr
 
 
