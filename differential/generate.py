@@ -21,6 +21,7 @@ import fcntl
 import os
 import select
 import stat as modes
+import struct
 from collections.abc import Callable
 from random import Random
 from typing import Final
@@ -31,6 +32,7 @@ from differential.subjects import SUBJECTS
 __all__ = ["STEPS", "generate"]
 
 STEPS: Final = 50
+MANY_CALLS: Final = ("listdir",)  # in a row: where others wait, the scheduler says who gets the lock in between
 OFTEN: Final = 8  # times as often as elsewhere: calls that a filesystem is there for
 NAMES: Final = ("a", "b", "c", "d", "e", "f")
 SLOTS: Final = 5
@@ -374,7 +376,25 @@ def access(it: Generator) -> tuple[Argument, ...]:
     return it.anything(), it.random.randrange(8), int(it.chance(0.3))
 
 
+def acl(*entries: tuple[int, int, int]) -> bytes:
+    """Return the xattr of an ACL: entries of tag, permissions and id."""
+    return struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
+
+
+NOBODY: Final = 0xFFFFFFFF
+ACLS: Final = (
+    acl((1, 6, NOBODY), (4, 4, NOBODY), (32, 0, NOBODY)),
+    acl((1, 7, NOBODY), (2, 5, 1000), (4, 5, NOBODY), (16, 7, NOBODY), (32, 0, NOBODY)),
+    acl((1, 7, NOBODY), (2, 0, 1001), (4, 7, NOBODY), (8, 7, 2000), (16, 6, NOBODY), (32, 7, NOBODY)),
+    acl((1, 7, NOBODY)),  # which is not in order
+    b"",
+)
+
+
 def setxattr(it: Generator) -> tuple[Argument, ...]:
+    if it.chance(0.3):
+        name = it.random.choice(("system.posix_acl_access", "system.posix_acl_access", "system.posix_acl_default"))
+        return it.old(it.files, it.directories), name, it.random.choice(ACLS), 0, 1
     value = b"v" * it.random.choice((0, 1, 10, 300, 5000))
     path, name = it.old(it.files, it.directories) if it.chance(0.8) else it.anything(), it.random.choice(XATTRS)
     it.marked.append((it.plain(path), name))
@@ -594,7 +614,8 @@ def generate(
         chosen = SUBJECTS[subject]
     it = Generator(random, chosen.special, chosen.waiting)
     wanted = calls or ({*some_calls(random), *chosen.often} if it.chance(0.5) else MAKERS)
-    makers = {name: maker for name, maker in MAKERS.items() if name in wanted}
+    unwanted = MANY_CALLS if it.waiting else ()
+    makers = {name: maker for name, maker in MAKERS.items() if name in wanted and name not in unwanted}
     weights = [often * (OFTEN if name in chosen.often else 1) for name, (often, _) in makers.items()]
     steps = [Step(0, "chmod", ("/", 0o777))] if it.chance(0.8) else []
     steps += [Step(role, "umask", (0,)) for role in it.roles if it.chance(0.5)]
@@ -730,7 +751,6 @@ class Waiting:
                 ("unlink", (f"/{path}",)),
                 ("mkdir", (f"/{beside}", 0o777)),
                 ("rename", (f"/{beside}", f"/{name}")),
-                ("listdir", (f"/{parent}",)),
                 ("setxattr", (f"/{path}", "user.a", b"v", 0, 1)),
                 ("readlink", (f"/{path}",)),
                 ("statvfs", (f"/{path}",)),

@@ -11,7 +11,16 @@ Where run.py compares what programs are told, here it is what daemons are. A dae
     what the daemon is asked meanwhile, and in the end the FORGETs
 
 Each program runs with infinite timeouts and with none. Nothing is random: a difference is an error, or
-stands in `EXCUSED` with its reason.
+stands in `EXCUSED` with its reason. What need not be equal, scripted.py puts names in the place of, or
+lets float:
+
+    lock owners, pids, poll handles, addresses, what clocks tell     numbers of each kernel's own
+    RELEASE, RELEASEDIR                                              sent as the caller leaves, or before
+    FORGET                                                           how many a step, not in which order
+    who sends NOTIFY_REPLY                                           the daemon, which is no process here
+    PASSTHROUGH in INIT                                              not modelled
+
+Not compared: memory that faults while a reply is copied, splices, and io_uring.
 
 It takes root, and mounts in namespaces of its own, on all CPUs. `--scenario 'a file is read'` runs one program.
 """

@@ -26,6 +26,8 @@ Steps = tuple[tuple[Request, ...], ...]
 CLOCKS: Final = 10**9  # seconds: programs set times before it, clocks tell times after it
 TIMES: Final = ("atime", "mtime", "ctime")
 FUSE_RELEASE_FLOCK_UNLOCK: Final = 2
+PAGE: Final = 4096
+MOST: Final = 1 << 20  # bytes of a READ
 READING: Final = "READ"
 
 
@@ -215,13 +217,19 @@ def reads_as_ranges(transcript: Transcript, subject: Subject) -> Transcript:
 
 
 def with_joined_reads(step: tuple[Request, ...]) -> tuple[Request, ...]:
-    """Put one READ for each range of bytes of a file, where the first of them stood."""
+    """Put one READ for each range of bytes of a file, where the first of them stood.
+
+    Not if there are more of them than pages, or one is larger than any may be.
+    """
     reads = [request for request in step if request.name == READING]
     if len(reads) < 2:
         return step
+    ranges = joined(reads)
+    if len(reads) > sum(-(-one.get("size") // PAGE) for one in ranges) or any(it.get("size") > MOST for it in reads):
+        return step
     first = step.index(reads[0])
     before, after = step[:first], step[first:]
-    return (*before, *joined(reads), *(request for request in after if request.name != READING))
+    return (*before, *ranges, *(request for request in after if request.name != READING))
 
 
 def joined(reads: list[Request]) -> list[Request]:

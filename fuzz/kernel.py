@@ -323,9 +323,7 @@ def round_of(rng: Random, tried: Counter[str] | None = None) -> None:
     system.runner = Beside(started)
     minor = rng.choice([19, 31, 36, 45])
     superblock = mount(system, device, Options(allow_other=True, default_permissions=rng.random() < 0.7), minor=minor)
-    processes = [
-        Process(system, system.new_pid(), Credentials.of(uid, uid), superblock.root.get()) for uid in (0, 0, 1000)
-    ]
+    processes = [Process.new(system, Credentials.of(uid, uid), superblock.root) for uid in (0, 0, 1000)]
     badness = rng.choice([0.0, 0.05, 0.3])
     tried = Counter() if tried is None else tried
     daemons = [Task("daemon", Daemon(rng, session, device, badness).serve()) for _ in range(rng.choice([1, 2]))]

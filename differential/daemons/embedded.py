@@ -15,6 +15,7 @@ from differential.embedded import Foreign
 from fusewire.kernel import Credentials, Device, Options, Process, System, Task, mount
 from fusewire.kernel.clock import StandingClock
 from fusewire.kernel.runners.fixed_order import Deadlock, FixedOrder
+from fusewire.kernel.violations import Violation
 
 __all__ = ["Embedded", "run"]
 
@@ -33,7 +34,7 @@ class Embedded:
         options = Options(allow_other=True, default_permissions=scenario.default_permissions, nosuid=True, nodev=True)
         self.superblock = mount(self.system, self.device, options)
         self.clone.clone(self.device)
-        self.process = Process(self.system, self.system.new_pid(), Credentials.of(0, 0), self.superblock.root.get())
+        self.process = Process.new(self.system, Credentials.of(0, 0), self.superblock.root)
         self.process.umask_ = 0o022
         self.calling: Task | None = None
         self.serving = Task("daemon", self.serve())
@@ -128,8 +129,13 @@ class Ours(Foreign):
         return (found.mask & 0xFFF, it.st_blksize, *numbers, born, it.st_mtime_ns // 10**9)
 
 
-def run(scenario: Scenario, valid: int, plan: Plan | None) -> list[list[str]]:
-    """Run a scenario; return what was seen and done, step by step; before the first step, INIT."""
+def run(
+    scenario: Scenario, valid: int, plan: Plan | None, violations: list[Violation] | None = None
+) -> list[list[str]]:
+    """Run a scenario; return what was seen and done, step by step; before the first step, INIT.
+
+    The daemon's violations are added to `violations`; Linux keeps no such list.
+    """
     world = World(valid, scenario.flags, scenario.open_flags)
     daemon = ScriptedDaemon(world, plan, armed=scenario.from_start)
     embedded = Embedded(scenario, daemon)
@@ -144,6 +150,8 @@ def run(scenario: Scenario, valid: int, plan: Plan | None) -> list[list[str]]:
             seen.append(daemon.take_log())
     finally:
         embedded.end()
+    if violations is not None:
+        violations += embedded.superblock.connection.violations
     return seen
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import stat
 
@@ -9,7 +10,7 @@ import pytest
 
 import fusewire
 from embedded.filesystems import Flat
-from fusewire import Directory, File
+from fusewire import Directory, File, Request
 from fusewire.filesystems import Memory
 from fusewire.kernel.vfs.inode import Inode
 from fusewire.kernel.vfs.superblock import Superblock
@@ -95,3 +96,18 @@ def test_what_the_kernel_refuses_after_it_was_granted_leaks_as_on_linux() -> Non
         with pytest.raises(OSError, match="Input/output error"):
             kernel.stat("/a")
         assert [leak.kind for leak in kernel.leaks()] == ["lookups"]
+
+
+def test_a_release_that_takes_its_time_is_waited_for() -> None:
+    class Slow(Flat):
+        async def release(self, request: Request, nodeid: int, fh: int) -> None:
+            await asyncio.sleep(1)
+
+    with fusewire.Kernel(Slow("a")) as kernel:
+        process = kernel.process()
+        process.close(process.open("/a", os.O_RDONLY))
+        before = kernel.system.clock.now()
+        assert kernel.leaks() == []
+        assert kernel.system.clock.now() - before <= 1  # and no longer than that
+        (release,) = (request for request in kernel.requests if request.name == "RELEASE")
+        assert (release.error, release.answered) == (0, kernel.system.clock.now())

@@ -90,3 +90,13 @@ def test_what_a_daemon_should_not_have_written_is_recorded() -> None:
         with pytest.raises(OSError, match="Invalid argument"):
             kernel.run(kernel.device.write(b"nonsense"))
         assert [violation.rule for violation in kernel.violations] == [2]
+
+
+def test_what_nobody_waits_for_has_its_answer_noted_too() -> None:
+    with fusewire.Kernel(Memory()) as kernel:
+        kernel.write_bytes("/a", b"hello")
+        kernel.read_bytes("/a")
+        noted = {request.name: (request.answered, request.error, request.reply_data) for request in kernel.requests}
+        now = kernel.system.clock.now()
+        assert (noted["INIT"][:2], noted["RELEASE"][:2]) == ((now, 0), (now, 0))
+        assert noted["READ"] == (now, 0, b"hello")  # read ahead

@@ -24,7 +24,7 @@ from fusewire.wire import (
     pack_dirent,
     pack_nodeids,
 )
-from hand_daemon import DIRECTORY, HandDaemon, attributes, entry, errno_of, hand_daemon, process
+from hand_daemon import DIRECTORY, OK, HandDaemon, attributes, entry, errno_of, hand_daemon, process
 
 HUGE = 2**64 - 1
 NOBODY = 2**32 - 1
@@ -162,9 +162,9 @@ def test_flags_that_the_daemon_takes_for_a_command_of_its_own_are_sent_as_one() 
     daemon = hand_daemon()
     p = process(daemon)
     fd = daemon.call(p.open("/f", os.O_RDWR), entry(2), OpenOut())
-    no_such = IoctlOut(-515), bytes(4)  # ENOIOCTLCMD
+    no_such = IoctlOut(-515).pack() + bytes(4)  # ENOIOCTLCMD
     asked = p.ioctl(fd, FS_IOC_GETFLAGS, bytearray(8))
-    assert daemon.call(asked, OpenOut(), no_such, (IoctlOut(3), b"flags..."), ()) == 3
+    assert daemon.call(asked, OpenOut(), no_such, OK, IoctlOut(3).pack() + b"flags...") == 3
     assert daemon.asked == ["OPEN 2", "IOCTL 2", "RELEASE 2", "IOCTL 2"]
 
 

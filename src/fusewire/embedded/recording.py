@@ -203,8 +203,8 @@ class RecordedConnection(Connection):
         super().enqueue(request, unique)
         self.record.sent(request)
 
-    def finish(self, request: Request, verb: str, error: int = 0) -> None:
-        super().finish(request, verb, error)
+    def _ended(self, request: Request) -> None:
+        super()._ended(request)
         if request.stage is Stage.FINISHED:
             self.record.finished(request)
 

@@ -101,6 +101,7 @@ class Connection:
         "epoch",
         "evict_ctr",
         "forgets",
+        "hides_ids",
         "initialized",
         "interrupts",
         "khctr",

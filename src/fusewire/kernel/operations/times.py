@@ -14,7 +14,7 @@ import errno
 from typing import TYPE_CHECKING, Final
 
 from fusewire.kernel.operations.releasing import put_file
-from fusewire.kernel.operations.write_pages import forget_clean, note_dirty, state_of
+from fusewire.kernel.operations.write_pages import forget_clean, note_dirty, state_of, wait_written
 from fusewire.kernel.vfs.attr import STATX_CTIME
 from fusewire.wire import SetattrIn, SetattrValid
 
@@ -87,13 +87,19 @@ async def flush_times(inode: Inode) -> None:
 
 
 async def flush_time_update(inode: Inode) -> None:
-    """Tell the daemon at once of times that changed here; an error is kept for who asks."""
-    if inode.writeback is None or not inode.writeback.times_dirty:
+    """Tell the daemon at once of times that changed here; an error is kept for who asks.
+
+    Whoever writes the inode back is waited for first, and so are pages on their way (sync_inode_metadata).
+    """
+    writeback = inode.writeback
+    if writeback is None or not writeback.times_dirty:
         return
-    try:
-        await flush_dirty_times(inode)
-    except OSError as error:
-        inode.writeback.fail(error.errno or errno.EIO)
+    async with writeback.sync.exclusive():
+        await wait_written(inode)
+        try:
+            await flush_dirty_times(inode)
+        except OSError as error:
+            writeback.fail(error.errno or errno.EIO)
     forget_clean(inode)
 
 
