@@ -7,6 +7,7 @@ import os
 
 import pytest
 
+from fusewire.kernel.vfs.attr import STATX_ATIME
 from fusewire.wire import InitFlags, OpenFlags, ReadFlags, SetattrValid, WriteFlags, WriteOut
 from one_file import FILE, PAGE, USUAL, Rig, one_file
 
@@ -181,6 +182,15 @@ def test_under_async_dio_all_requests_go_out_at_once() -> None:
         assert len(rig.daemon.held) == 2
         rig.answer_held()
         assert writing.result == 4 * PAGE
+
+
+def test_under_async_dio_the_time_of_access_is_old_before_the_answer_is_there() -> None:
+    with one_file(TEXT, flags=AT_ONCE) as rig:
+        fd = direct(rig)
+        rig.daemon.hold = {"READ"}
+        rig.start(rig.process.read(fd, PAGE))
+        assert rig.superblock.inodes[FILE].stale(STATX_ATIME)
+        rig.answer_held()
 
 
 def test_of_requests_at_once_only_what_has_no_gap_counts() -> None:

@@ -224,16 +224,15 @@ async def _read_within_file(file: OpenFile, offset: int, size: int) -> bytes:
     if left <= 0:
         return b""
     connection = inode.superblock.connection
+    if not connection.has(InitFlags.FUSE_ASYNC_DIO):
+        return await direct_read(file, offset, size)
+    whole = connection.settings.max_pages * PAGE
+    size = min(size, (left - 1 | whole - 1) + 1)  # round_up(), as it is for what is no power of two
     try:
-        if not connection.has(InitFlags.FUSE_ASYNC_DIO):
-            await _settle(file, offset, size, write=False)
-            return await _read_in_turn(file, offset, size)
-        whole = connection.settings.max_pages * PAGE
-        size = min(size, (left - 1 | whole - 1) + 1)  # round_up(), as it is for what is no power of two
         await _settle(file, offset, size, write=False)
-        return await read_at_once(file, offset, size)
     finally:
-        inode.invalidate(STATX_ATIME)
+        inode.invalidate(STATX_ATIME)  # now: Linux comes by here before it waits for the answers
+    return await read_at_once(file, offset, size)
 
 
 async def write_past_cache(iocb: Iocb, data: Source, size: int) -> int:
