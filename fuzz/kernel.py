@@ -31,8 +31,21 @@ from typing import Any, Final
 from fusewire.daemon.session import Call, Session
 from fusewire.embedded import perform
 from fusewire.filesystems.memory import Memory
-from fusewire.kernel import Credentials, Device, Killed, Options, Process, System, Task, close, mount, run
+from fusewire.kernel import (
+    Credentials,
+    Device,
+    Killed,
+    Options,
+    Process,
+    StandingClock,
+    System,
+    Task,
+    close,
+    mount,
+    run,
+)
 from fusewire.kernel.invariants import check
+from fusewire.kernel.operations.flusher import PERIOD
 from fusewire.kernel.runners.fixed_order import FixedOrder
 from fusewire.wire import (
     NOTIFICATIONS,
@@ -318,7 +331,8 @@ def round_of(rng: Random, tried: Counter[str] | None = None) -> None:
     Raises:
         Exception: whatever should not have happened.
     """
-    system, device, session = System(), Device(), Session(Memory())
+    clock = StandingClock()
+    system, device, session = System(clock), Device(), Session(Memory())
     started: list[Task] = []
     system.runner = Beside(started)
     minor = rng.choice([19, 31, 36, 45])
@@ -341,6 +355,7 @@ def round_of(rng: Random, tried: Counter[str] | None = None) -> None:
     try:
         run(tasks, choose)
         superblock.connection.abort()
+        clock.advance(PERIOD)  # the flusher waits for nothing else
         asleep = run(tasks, choose)
         for task, queue in asleep.items():
             if any(word in queue.name for word in LOCAL):
