@@ -46,12 +46,14 @@ async def ask(
     extensions: Extensions = NO_EXTENSIONS,
     force: bool = False,
     nocreds: bool = False,
+    reply_length: int | None = None,
 ) -> Reply:
     """Get a request, send it, give it back; return the reply, empty if none is ever sent.
 
     Args:
         force: pass the gate, and let no signal end it (FLUSH).
         nocreds: say that nobody asks: uid, gid and pid are 0.
+        reply_length: bytes that the reply must have, header included, if that is not as the operation says.
 
     Raises:
         OSError: whatever `get` and `send` raise.
@@ -61,6 +63,8 @@ async def ask(
         request.ask(name, nodeid, body, names, data, extensions)
         if nocreds:
             request.uid = request.gid = request.pid = 0
+        if reply_length is not None:
+            request.reply_length = reply_length
         return await connection.send(request)
     finally:
         connection.drop(request)

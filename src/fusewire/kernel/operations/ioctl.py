@@ -21,7 +21,7 @@ from fusewire.errors import os_error
 from fusewire.kernel.operations.attributes import check_allowed
 from fusewire.kernel.operations.opening import open_inode
 from fusewire.kernel.operations.releasing import put_file
-from fusewire.wire import IoctlFlags, IoctlIn, IoctlOut, OutHeader, Reply
+from fusewire.wire import IoctlFlags, IoctlIn, IoctlOut, OutHeader
 
 if TYPE_CHECKING:
     from fusewire.kernel.vfs.dentry import Dentry
@@ -90,7 +90,8 @@ async def _ask(
     flags = IoctlFlags.FUSE_IOCTL_DIR if inode.is_dir else 0
     body = IoctlIn(file.fh, flags, cmd, arg, len(data), room)
     try:
-        reply = await _send(inode, body, data, OutHeader.SIZE + IoctlOut.SIZE + room if exact else None)
+        length = OutHeader.SIZE + IoctlOut.SIZE + room if exact else None
+        reply = await inode.superblock.connection.ask("IOCTL", inode.nodeid, body, data=data, reply_length=length)
     except OSError as error:
         if error.errno != errno.ENOSYS:
             raise
@@ -99,17 +100,6 @@ async def _ask(
     if out.result == -errno.ENOSYS:
         out.result = -errno.ENOTTY
     return out, bytes(reply.data)
-
-
-async def _send(inode: Inode, body: IoctlIn, data: bytes, reply_length: int | None) -> Reply:
-    connection = inode.superblock.connection
-    request = await connection.get()
-    try:
-        request.ask("IOCTL", inode.nodeid, body, data=data)
-        request.reply_length = reply_length
-        return await connection.send(request)
-    finally:
-        connection.drop(request)
 
 
 # Attributes like those of chattr(1).
