@@ -30,12 +30,12 @@ from fusewire.daemon.session import Buffers
 from fusewire.embedded.daemon_device import Tap
 from fusewire.embedded.ends import Ends
 from fusewire.embedded.plan import Plan
+from fusewire.kernel.checks.transcript import check_transcript
 from fusewire.kernel.clock import StandingClock
 from fusewire.kernel.profile import LINUX
 from fusewire.kernel.runners.fixed_order import FixedOrder
 from fusewire.kernel.syscalls.memory import Mapping
 from fusewire.kernel.tasks import Killed, Task
-from fusewire.kernel.transcript import check_transcript
 from fusewire.kernel.vfs.file_locks import TO_THE_END
 from fusewire.kernel.vfs.superblock import Options
 from fusewire.mounting import MountOptions
@@ -63,7 +63,7 @@ def run(program: Program, home: str, order: int | None = None) -> Transcript:
     first does, unless `order` is the seed of another order.
 
     Raises:
-        AssertionError: a rule of the wire was broken (fusewire.kernel.transcript).
+        AssertionError: a rule of the wire was broken (fusewire.kernel.checks.transcript).
     """
     subject = SUBJECTS[program.subject]
     with source(home) as directory:

@@ -38,7 +38,7 @@ from differential.recorder import RecordedSession, carried_out
 from differential.subjects import SUBJECTS, Subject, session_of
 from differential.transcript import Transcript
 from fusewire.daemon.session import Buffers, Call
-from fusewire.kernel.transcript import Exchange, check_transcript
+from fusewire.kernel.checks.transcript import Exchange, check_transcript
 from fusewire.mounting import close_device, syscalls
 from fusewire.mounting.device import open_device
 
@@ -86,7 +86,7 @@ class Machine:
         """Run a program on a fresh mount; return what happened.
 
         Raises:
-            AssertionError: a rule of the wire was broken (fusewire.kernel.transcript).
+            AssertionError: a rule of the wire was broken (fusewire.kernel.checks.transcript).
         """
         subject = SUBJECTS[program.subject]
         with source(self.home) as directory:

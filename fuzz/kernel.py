@@ -44,7 +44,7 @@ from fusewire.kernel import (
     mount,
     run,
 )
-from fusewire.kernel.invariants import check
+from fusewire.kernel.checks.connection import check
 from fusewire.kernel.operations.flusher import PERIOD
 from fusewire.kernel.runners.fixed_order import FixedOrder
 from fusewire.wire import (

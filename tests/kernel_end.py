@@ -8,10 +8,10 @@ from typing import Any
 
 from fusewire.errors import os_error
 from fusewire.events import Event
+from fusewire.kernel.checks.connection import check
 from fusewire.kernel.clock import StandingClock
 from fusewire.kernel.device import Device
 from fusewire.kernel.init import Sysctls
-from fusewire.kernel.invariants import check
 from fusewire.kernel.mounting import mount
 from fusewire.kernel.profile import Profile
 from fusewire.kernel.request import Request

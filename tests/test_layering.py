@@ -47,7 +47,7 @@ ROOMS = {
     "syscalls": BASICS | {"vfs", "operations", "paths", "mounting", "profile", "waiting"},
 }
 ACT_ON_THE_VFS = {"mounting", "notifications", "pinning"}  # of the modules directly in kernel/
-LOOK_AT_ALL = {"invariants", "mount_invariants", "accounts", "transcript", "transcript_accounts"}
+LOOK_AT_ALL = {"checks"}
 
 # Packages of the extras, and the only place that may import each: guarded, so that it works without.
 EXTRAS = {

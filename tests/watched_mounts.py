@@ -15,12 +15,12 @@ from typing import Final
 
 from fusewire.embedded.daemon_device import Tap, TappedDevice
 from fusewire.kernel import mounting
-from fusewire.kernel.accounts import check_accounts
-from fusewire.kernel.invariants import check_at_rest, check_connection, check_idle, check_mount, listed
-from fusewire.kernel.mount_invariants import size_of
+from fusewire.kernel.checks.accounts import check_accounts
+from fusewire.kernel.checks.connection import check_at_rest, check_connection, check_idle, check_mount, listed
+from fusewire.kernel.checks.mount import size_of
+from fusewire.kernel.checks.transcript import Conversation
 from fusewire.kernel.runners.fixed_order import FixedOrder
 from fusewire.kernel.tasks import Task
-from fusewire.kernel.transcript import Conversation
 from fusewire.kernel.vfs.superblock import Superblock
 
 __all__ = ["WatchedMount", "watched_mounts"]

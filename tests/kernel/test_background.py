@@ -6,8 +6,8 @@ import errno
 
 import pytest
 
+from fusewire.kernel.checks.connection import check
 from fusewire.kernel.connection import Connection
-from fusewire.kernel.invariants import check
 from fusewire.kernel.profile import LINUX
 from fusewire.kernel.request import Request
 from fusewire.kernel.tasks import Task, run

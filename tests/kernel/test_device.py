@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from fusewire.events import Step
+from fusewire.kernel.checks.connection import check
 from fusewire.kernel.connection import Connection
 from fusewire.kernel.device import Device
 from fusewire.kernel.init import Settings
-from fusewire.kernel.invariants import check
 from fusewire.kernel.profile import LINUX, SEED2005, Profile
 from fusewire.kernel.resend import bucket, resend
 from fusewire.kernel.tasks import Task, close, run

@@ -13,15 +13,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fusewire import events
+from fusewire.kernel.checks.connection import check
+from fusewire.kernel.checks.transcript import Exchange, check_transcript
 from fusewire.kernel.device import Device
-from fusewire.kernel.invariants import check
 from fusewire.kernel.locks import Semaphore
 from fusewire.kernel.profile import LINUX, PROFILES, SEED2005, Profile
 from fusewire.kernel.request import Request
 from fusewire.kernel.resend import resend
 from fusewire.kernel.stages import Stage
 from fusewire.kernel.tasks import Task, close, run
-from fusewire.kernel.transcript import Exchange, check_transcript
 from fusewire.kernel.vfs.inode import Inode
 from fusewire.wire import (
     Attr,

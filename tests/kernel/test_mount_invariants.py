@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
-from fusewire.kernel.accounts import check_accounts
+from fusewire.kernel.checks.accounts import check_accounts
+from fusewire.kernel.checks.connection import check, check_at_rest
+from fusewire.kernel.checks.mount import check_idle
 from fusewire.kernel.copying import Copy
-from fusewire.kernel.invariants import check, check_at_rest
-from fusewire.kernel.mount_invariants import check_idle
 from fusewire.kernel.operations.write_pages import mark_dirty, state_of
 from fusewire.kernel.stages import Stage
 from fusewire.kernel.tasks import Task

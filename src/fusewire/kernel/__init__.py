@@ -12,7 +12,7 @@ The rooms, from the ground up:
     operations/   what FUSE does for them, `fuse_...`: what is sent, and what the reply changes
     paths/        from a path to what it leads to; open(2)
     syscalls/     what a process may ask, by the names of `os`: walks, takes locks, hands over
-    invariants.py transcript.py           what is always true: of the state of it all, and of what passed the device
+    checks/       what is always true: of the state of it all, and of what passed the device; nobody here imports it
 
 One request is walked down and up again:
 

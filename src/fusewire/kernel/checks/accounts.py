@@ -14,12 +14,12 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from fusewire.kernel.mount_invariants import open_files
-from fusewire.kernel.rules import require
+from fusewire.kernel.checks.mount import open_files
+from fusewire.kernel.checks.rules import require
 from fusewire.wire import FUSE_ROOT_ID
 
 if TYPE_CHECKING:
-    from fusewire.kernel.transcript import Conversation
+    from fusewire.kernel.checks.transcript import Conversation
     from fusewire.kernel.vfs.superblock import Superblock
 
 __all__ = ["check_accounts"]

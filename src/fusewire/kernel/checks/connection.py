@@ -1,7 +1,7 @@
 """What is always true of a connection and its mount, between any two steps.
 
 `check` looks at the lists, the stages and the counters as they are, and at what has changed since it
-last looked; then at the mount (mount_invariants.py). It is made to be run after each step of a run in
+last looked; then at the mount (mount.py). It is made to be run after each step of a run in
 fixed order, and costs too much to be run anywhere else. `check_at_rest` is for when nothing can go on.
 `check_transcript` (transcript.py) does the same for what was read and written.
 
@@ -22,13 +22,13 @@ from dataclasses import dataclass
 from typing import Final
 from weakref import WeakKeyDictionary
 
+from fusewire.kernel.checks.mount import check_idle, check_mount
+from fusewire.kernel.checks.rules import require
+from fusewire.kernel.checks.transcript import check_transcript
 from fusewire.kernel.connection import Connection
 from fusewire.kernel.device import Device
-from fusewire.kernel.mount_invariants import check_idle, check_mount
 from fusewire.kernel.request import Request
-from fusewire.kernel.rules import require
 from fusewire.kernel.stages import Stage
-from fusewire.kernel.transcript import check_transcript
 from fusewire.wire import FUSE_UNIQUE_RESEND
 
 __all__ = ["check", "check_at_rest", "check_connection", "check_idle", "check_mount", "check_transcript", "listed"]

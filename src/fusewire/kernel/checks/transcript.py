@@ -5,7 +5,7 @@ written with what the write returned. So it can be had of the embedded kernel an
 The order must be the device's own: where several threads of a daemon read and write, what one of
 them noted first need not have happened first.
 
-The numbers go on from those of invariants.py. Some rules of the wire cannot be told from what passed
+The numbers go on from those of connection.py. Some rules of the wire cannot be told from what passed
 the device, since they speak of what was queued and when, or of what a program did:
 
     26      one read is one message: it is the same as 25 for who sees a read's bytes
@@ -29,8 +29,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from fusewire.errors import ProtocolError
-from fusewire.kernel.rules import require
-from fusewire.kernel.transcript_accounts import Handles, Lookups
+from fusewire.kernel.checks.rules import require
+from fusewire.kernel.checks.transcript_accounts import Handles, Lookups
 from fusewire.wire import (
     FUSE_INT_REQ_BIT,
     FUSE_KERNEL_MINOR_VERSION,

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from stat import S_IFMT
 from typing import Any, Final, TypeAlias
 
-from fusewire.kernel.rules import require
+from fusewire.kernel.checks.rules import require
 from fusewire.kernel.vfs.attr import plausible
 from fusewire.wire import FUSE_ROOT_ID, EntryOut, GetattrFlags, Message, SetattrValid
 

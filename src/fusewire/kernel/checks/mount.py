@@ -4,7 +4,7 @@
 step of a large mount does so now and then. `check_idle` is for when no system call is under way:
 then nobody holds a lock, and what open files count for can be counted.
 
-The numbers are those of invariants.py. What a daemon and its kernel count alike is in accounts.py.
+The numbers are those of connection.py. What a daemon and its kernel count alike is in accounts.py.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
-from fusewire.kernel.rules import require
+from fusewire.kernel.checks.rules import require
 from fusewire.kernel.vfs.dentry import aliases
 from fusewire.kernel.vfs.page_cache import PAGE
 from fusewire.wire import FUSE_ROOT_ID, WriteFlags
