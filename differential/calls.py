@@ -351,6 +351,11 @@ async def fdatasync(actor: Actor, slot: int) -> None:
 
 
 @call
+async def syncfs(actor: Actor, slot: int) -> None:
+    await actor.os.syncfs(actor.fd(slot))
+
+
+@call
 async def fallocate(actor: Actor, slot: int, mode: int, offset: int, length: int) -> None:
     await actor.os.fallocate(actor.fd(slot), mode, offset, length)
 

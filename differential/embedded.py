@@ -18,9 +18,9 @@ from random import Random
 from typing import Any
 
 import fusewire.kernel as kernel_end
-from differential.calls import Actor, perform
+from differential.calls import Actor, Result, perform
 from differential.native import PAGE, STATX_BTIME
-from differential.player import Player
+from differential.player import DONE, Player
 from differential.program import ROLES, Program
 from differential.real import source
 from differential.recorder import RecordedSession
@@ -82,7 +82,11 @@ def run(program: Program, home: str, order: int | None = None) -> Transcript:
 def started(session: RecordedSession, subject: Subject, tap: Tap, order: int | None) -> Ends:
     """Make a kernel's end which that session serves, and of which `tap` hears every message."""
     options = Options(
-        allow_other=subject.allow_other, default_permissions=subject.default_permissions, nosuid=True, nodev=True
+        allow_other=subject.allow_other,
+        default_permissions=subject.default_permissions,
+        nosuid=True,
+        nodev=True,
+        fuseblk=subject.block,
     )
     plan = Plan(session.filesystem, MountOptions(), options, FUSE_KERNEL_MINOR_VERSION, LINUX, 1, False, 0)
     ends = Ends(plan, "fixed order", tap)
@@ -141,6 +145,10 @@ class EmbeddedPlayer(Player):
     def write(self, message: Buffers) -> None:
         with contextlib.suppress(FileNotFoundError):
             self.both_ends.call(self.both_ends.device.write(b"".join(message)))
+
+    def unmount(self) -> Result:
+        self.both_ends.call(self.both_ends.unmount())
+        return DONE
 
     def pids(self) -> dict[int, int]:
         return {it.pid: role for role, it in self.processes.items()}

@@ -102,6 +102,9 @@ class Native:
     def fdatasync(self, fd: int) -> None:
         checked(libc.fdatasync(fd))
 
+    def syncfs(self, fd: int) -> None:
+        checked(libc.syncfs(fd))
+
     def ftruncate(self, fd: int, size: int) -> None:
         checked(libc.ftruncate64(fd, ctypes.c_long(size)))
 

@@ -11,15 +11,16 @@ quiet, each of them knows for itself (real.py, embedded.py).
 from __future__ import annotations
 
 import abc
+import errno
 from typing import Final
 
 from differential.calls import Result
-from differential.program import CONTROL, Program, Step
+from differential.program import CONTROL, Argument, Program, Step
 from differential.recorder import RecordedSession
 from differential.subjects import SUBJECTS, begin
 from differential.transcript import Transcript, transcribe
 from fusewire.daemon.session import Buffers
-from fusewire.wire import NotifyPollWakeupOut, encode_notification
+from fusewire.wire import NotifyPollWakeupOut, NotifyRetrieveOut, WireStruct, encode_notification
 
 __all__ = ["DONE", "KILLED", "Hung", "Player"]
 
@@ -74,6 +75,10 @@ class Player(abc.ABC):
         """Write to the device. A reply to a request of which nobody knows any more is passed over."""
 
     @abc.abstractmethod
+    def unmount(self) -> Result:
+        """Unmount, when all processes are gone; answer what comes of it."""
+
+    @abc.abstractmethod
     def until_quiet(self) -> None:
         """Let everything go on until nothing can; tell of those who have come to an end."""
 
@@ -90,7 +95,7 @@ class Player(abc.ABC):
     def play(self) -> Transcript:
         """Play all steps, and end all processes."""
         session = self.session
-        session.messages.clear()
+        del session.messages[1:]  # INIT remains, as if the first step had it sent
         begin(session.filesystem)
         try:
             for number, step in enumerate(self.program.steps):
@@ -131,8 +136,13 @@ class Player(abc.ABC):
                 return self.let_go()
             case "notify":
                 for kh in self.session.polled():
-                    self.write((encode_notification("POLL", NotifyPollWakeupOut(kh)),))
+                    self.told("POLL", NotifyPollWakeupOut(kh))
                 return DONE
+            case "retrieve":
+                return self.told("RETRIEVE", NotifyRetrieveOut(0, *map(whole, step.arguments)))
+            case "unmount":
+                self.leave()
+                return self.unmount()
             case "interrupt":
                 if step.role not in self.under_way or step.role in self.dying:
                     return IDLE
@@ -146,6 +156,14 @@ class Player(abc.ABC):
         self.dying.add(step.role)
         self.exit(step.role)
         return ASLEEP
+
+    def told(self, name: str, body: WireStruct) -> Result:
+        """Notify the kernel; return what it says to that."""
+        try:
+            self.write((encode_notification(name, body),))
+        except OSError as error:
+            return "error", errno.errorcode.get(error.errno or 0, str(error.errno))
+        return DONE
 
     def let_go(self) -> Result:
         replies = list(self.session.let_go())
@@ -206,3 +224,8 @@ class Player(abc.ABC):
         rest = range(self.at, len(self.results))
         self.results[self.at :] = [HUNG for _ in rest]
         self.session.marks += [len(self.session.messages)] * len(rest)
+
+
+def whole(argument: Argument) -> int:
+    assert isinstance(argument, int)
+    return argument

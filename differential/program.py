@@ -45,9 +45,11 @@ CONTROL: Final = {
     "hold": "the next request of that name is not answered until it is let go; obedient, not beyond an INTERRUPT",
     "let_go": "the request that has been held back for longest is answered",
     "notify": "the filesystem says that what is polled may be ready now",
+    "retrieve": "the filesystem asks for pages that the kernel has of a node: nodeid, offset, size",
     "interrupt": "the process is sent a signal, for which it has a handler, if it is in a system call",
     "kill": "the process is sent SIGKILL",
     "exit": "the process exits, with all open that is open",
+    "unmount": "all processes exit, and the filesystem is unmounted",
 }
 
 

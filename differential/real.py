@@ -24,14 +24,17 @@ import select
 import shutil
 import signal
 import tempfile
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from differential.native import libc
-from differential.player import Hung, Player
+from differential.block_device import block_device
+from differential.calls import Result
+from differential.native import PAGE, libc
+from differential.player import DONE, Hung, Player
 from differential.processes import SIGNAL, Caller
 from differential.program import Program
 from differential.recorder import RecordedSession, carried_out
@@ -89,9 +92,9 @@ class Machine:
             AssertionError: a rule of the wire was broken (fusewire.kernel.checks.transcript).
         """
         subject = SUBJECTS[program.subject]
-        with source(self.home) as directory:
+        with source(self.home) as directory, device_for(subject) as device:
             session = session_of(subject, directory)
-            with Served(session, subject, self.mountpoint, self.buffer) as served:
+            with Served(session, subject, self.mountpoint, self.buffer, device) as served:
                 transcript = RealPlayer(program, served).run()
         check_transcript(served.exchanges)
         return transcript
@@ -108,10 +111,17 @@ def source(home: str) -> Iterator[str]:
         shutil.rmtree(path, ignore_errors=True)
 
 
+def device_for(subject: Subject) -> contextlib.AbstractContextManager[str]:
+    """Give what a filesystem is mounted from: the path of a block device, if it stands on one."""
+    return block_device() if subject.block else contextlib.nullcontext("differential")
+
+
 class Served:
     """A mount that is served by this thread, whenever it waits for something."""
 
-    def __init__(self, session: RecordedSession, subject: Subject, mountpoint: str, buffer: bytearray) -> None:
+    def __init__(
+        self, session: RecordedSession, subject: Subject, mountpoint: str, buffer: bytearray, device: str
+    ) -> None:
         self.session = session
         self.subject = subject
         self.mountpoint = mountpoint
@@ -122,8 +132,11 @@ class Served:
         options = f"fd={self.fd},rootmode=40000,user_id=0,group_id=0"
         options += ",allow_other" if subject.allow_other else ""
         options += ",default_permissions" if subject.default_permissions else ""
+        options += f",blksize={PAGE}" if subject.block else ""
+        kind = "fuseblk" if subject.block else "fuse"
         os.set_blocking(self.fd, False)
-        syscalls.mount("differential", mountpoint, "fuse", syscalls.MS_NOSUID | syscalls.MS_NODEV, options)
+        syscalls.mount(device, mountpoint, kind, syscalls.MS_NOSUID | syscalls.MS_NODEV, options)
+        self.mounted = True
         self.serve()  # INIT
 
     def __enter__(self) -> Self:
@@ -133,8 +146,22 @@ class Served:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         close_device(self.fd)  # first: of those that are alive when unmounted, Linux keeps some for minutes
-        syscalls.umount(self.mountpoint, syscalls.MNT_DETACH)
+        if self.mounted:
+            syscalls.umount(self.mountpoint, syscalls.MNT_DETACH)
         self.session.destroy()
+
+    def unmount(self) -> None:
+        """Unmount, answering meanwhile: DESTROY is waited for."""
+        unmounting = threading.Thread(target=syscalls.umount, args=(self.mountpoint, 0), daemon=True)
+        unmounting.start()
+        deadline = time.monotonic() + PATIENCE
+        while unmounting.is_alive() and time.monotonic() < deadline:
+            self.wait(())
+        if unmounting.is_alive():
+            self.abort()
+            raise Hung
+        self.serve()
+        self.mounted = False
 
     def serve(self) -> None:
         """Answer until nothing is left to be read, but for what is held back."""
@@ -183,7 +210,8 @@ class Served:
         """End every wait on this mount."""
         if self.gone:
             return
-        number = os.minor(int(mount_device(self.mountpoint)))
+        device = mount_device(self.mountpoint)
+        number = os.major(device) << 20 | os.minor(device)  # as the kernel itself writes it
         (CONNECTIONS / str(number) / "abort").write_text("1")
 
 
@@ -222,6 +250,9 @@ class RealPlayer(Player):
                 self.under_way[role] = 0
                 self.until_quiet()
             return self.play()
+        except BaseException:
+            self.served.abort()  # else those who are killed wait for us as they close what they have open
+            raise
         finally:
             for caller in self.callers.values():
                 caller.reap()
@@ -240,6 +271,10 @@ class RealPlayer(Player):
 
     def write(self, message: Buffers) -> None:
         self.served.write(message)
+
+    def unmount(self) -> Result:
+        self.served.unmount()
+        return DONE
 
     def pids(self) -> dict[int, int]:
         return {caller.pid: role for role, caller in self.callers.items()}

@@ -19,6 +19,7 @@ from typing import Any, Final
 from differential.recorder import Request
 from differential.subjects import Subject
 from differential.transcript import Transcript
+from fusewire.wire import InitFlags, split_init_flags
 
 __all__ = ["FLOATING", "RENAMING", "Rule", "steps_of_several"]
 
@@ -143,6 +144,33 @@ def positions(transcript: Transcript, subject: Subject) -> Transcript:
     return transcript.mapped(change)
 
 
+def forget_the_daemon(transcript: Transcript, subject: Subject) -> Transcript:
+    def change(request: Request) -> Request:
+        return replace(request, role="the daemon") if request.name == "NOTIFY_REPLY" else request
+
+    return transcript.mapped(change)
+
+
+CONFIGURED: Final = (
+    InitFlags.FUSE_PASSTHROUGH
+    | InitFlags.FUSE_MAP_ALIGNMENT
+    | InitFlags.FUSE_HAS_INODE_DAX
+    | InitFlags.FUSE_OVER_IO_URING
+    | InitFlags.FUSE_SECURITY_CTX
+)
+
+
+def hide_configuration(transcript: Transcript, subject: Subject) -> Transcript:
+    low, high = split_init_flags(CONFIGURED)
+
+    def change(request: Request) -> Request:
+        if request.name != "INIT":
+            return request
+        return with_fields(request, {"flags": request.get("flags") & ~low, "flags2": request.get("flags2") & ~high})
+
+    return transcript.mapped(change)
+
+
 def gather_forgets(transcript: Transcript, subject: Subject) -> Transcript:
     return replace(transcript, requests=tuple(with_gathered_forgets(step) for step in transcript.requests))
 
@@ -173,6 +201,8 @@ def forget(nodeid: int, nlookup: int) -> Request:
 
 
 RENAMING: Final = (
+    Rule("configuration", "some flags of INIT are those of a kernel's configuration", hide_configuration),
+    Rule("the daemon", "a NOTIFY_REPLY bears the pid of who asked for it: ours has none", forget_the_daemon),
     Rule("handles", "a filesystem takes what numbers it likes, LocalDirectory for one descriptors", name_handles),
     Rule(
         "lock owners",

@@ -54,6 +54,7 @@ class Subject:
     often: frozenset[str] = frozenset()  # calls that it is there for
     lacks: frozenset[str] = frozenset()  # operations that its session does not know, as one of an older protocol
     ticks: bool = False  # the kernel keeps times itself, so each step is to have one of its own
+    block: bool = False  # it is mounted from a block device (fuseblk); chosen by name alone, for not all have one
 
 
 # --- variants of Memory
@@ -220,6 +221,18 @@ class Missing(Memory):
         return super().lookup(request, parent, name)
 
 
+class Blocks(Memory):
+    """It stands on a block device, block after block from `FIRST` on, and nothing of it beyond what an int holds."""
+
+    FIRST = 0x7FFFFFF0
+
+    def bmap(self, request: Request, nodeid: int, block: int) -> int:
+        return self.FIRST + block
+
+    def syncfs(self, request: Request, nodeid: int) -> None:
+        return None
+
+
 # --- one that others may have to wait for
 
 
@@ -378,6 +391,7 @@ class Folder(Directory):
 
 
 LOCKS: Final = frozenset({"setlk", "setlkw", "getlk", "flock", "poll"})
+ON_DEVICES: Final = frozenset({"ioctl", "syncfs"})
 LATER: Final = frozenset({"COPY_FILE_RANGE_64", "STATX", "RENAME2"})
 SUBJECTS: Final = {
     subject.name: subject
@@ -410,6 +424,8 @@ SUBJECTS: Final = {
         Subject("locking", lambda _: Locking(), FOREVER, weight=2, waiting=0.8, often=LOCKS),
         Subject("older", lambda _: Memory(), FOREVER, lacks=LATER, often=frozenset({"copy_file_range"})),
         Subject("one user's", lambda _: Memory(), FOREVER, allow_other=False),
+        Subject("on a block device", lambda _: Blocks(), FOREVER, weight=0, block=True, often=ON_DEVICES),
+        Subject("on a block device, plain", lambda _: Plain(), NEVER, weight=0, block=True, often=ON_DEVICES),
     )
 }
 

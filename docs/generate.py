@@ -21,7 +21,8 @@ from typing import Any, Final
 
 from fusewire.daemon.answers import ANSWERS, SUCCESS
 from fusewire.daemon.filesystem import Filesystem
-from fusewire.diagrams.explain import explain
+from fusewire.explain.catalogue import CATALOGUE, explain
+from fusewire.explain.explanation import Options
 from fusewire.mounting.options import OPTIONS
 from fusewire.wire import OPERATIONS
 
@@ -122,9 +123,19 @@ def mount_options() -> str:
     return "\n".join(rows) + "\n"
 
 
-def diagram() -> str:
-    """The drawing of kernel.txt, from a run that takes place now."""
-    return f"```console\n$ fusewire explain unlink\n{explain('unlink')}```\n"
+def diagram(name: str, *arguments: str, options: Options | None = None) -> str:
+    """What `fusewire explain` prints, from a run that takes place now."""
+    command = " ".join(["fusewire explain", name, *arguments])
+    return f"```console\n$ {command}\n{explain(name, options)}```\n"
+
+
+def explanations() -> str:
+    """A row for each thing that can be explained, in groups."""
+    rows: list[str] = []
+    for group in dict.fromkeys(each.group for each in CATALOGUE.values()):
+        rows += ["", f"**{group}**", "", "| `fusewire explain` | |", "|---|---|"]
+        rows += [f"| `{each.name}` | {each.summary} |" for each in CATALOGUE.values() if each.group == group]
+    return "\n".join(rows[1:]) + "\n"
 
 
 def seed() -> str:
@@ -163,7 +174,10 @@ PARTS: Final[dict[str, Callable[[], str]]] = {
     "operations": operations,
     "methods": methods,
     "mount-options": mount_options,
-    "explain-unlink": diagram,
+    "explain-unlink": lambda: diagram("unlink"),
+    "explain-simple-deadlock": lambda: diagram("simple-deadlock"),
+    "explain-tricky-deadlock": lambda: diagram("tricky-deadlock"),
+    "explain-list": explanations,
     "seed": seed,
 }
 

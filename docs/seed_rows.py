@@ -16,9 +16,14 @@ TRICKY: Final = "tests/kernel/test_tricky_deadlock.py::"
 CONNECTION: Final = "tests/kernel/test_connection.py::"
 DEVICE: Final = "tests/kernel/test_device.py::"
 COPYING: Final = "tests/kernel/test_copying.py::"
+SEED: Final = "tests/explain/test_seed.py::"
 RUNS_AS_DRAWN: Final = UNLINK + "test_unlink_runs_as_kernel_txt_draws_it"
-DEADLOCK_AS_DRAWN: Final = SIMPLE + "test_it_runs_as_kernel_txt_draws_it_and_so_does_the_cure"
+PRINTED: Final = SEED + "test_a_diagram_is_printed_line_by_line_as_in_kernel_txt"
+DEADLOCK: Final = TRICKY + "test_both_threads_sleep_and_each_waits_for_the_other"
 EXPLAIN: Final = "fusewire explain unlink"
+EXPLAIN_SIMPLE: Final = "fusewire explain simple-deadlock"
+EXPLAIN_TRICKY: Final = "fusewire explain tricky-deadlock"
+EXPLAIN_COPY: Final = "fusewire explain locked-copy"
 
 
 @dataclass(frozen=True)
@@ -44,14 +49,14 @@ SECTIONS: Final[dict[str, list[Row]]] = {
     "How a request travels": [
         Row(
             "The following diagram shows how a filesystem operation (in this example unlink) is performed in FUSE.",
-            "diagrams.explain:explain",
-            RUNS_AS_DRAWN,
+            "explain.catalogue:explain",
+            PRINTED,
             EXPLAIN,
         ),
         Row(
             "NOTE: everything in this description is greatly simplified",
-            "diagrams.text:rows",
-            "tests/diagrams/test_explain.py::test_everything_draws_what_was_left_out",
+            "diagrams.columns:left_out",
+            SEED + "test_everything_is_drawn_in_its_place_if_asked_for",
             "fusewire explain unlink --all",
         ),
     ],
@@ -136,18 +141,21 @@ SECTIONS: Final[dict[str, list[Row]]] = {
     "Scenario 1 - Simple deadlock": [
         Row(
             "There are a couple of ways in which to deadlock a FUSE filesystem.",
-            "kernel.waitq:WaitQueue",
+            "explore.stuck:ending",
             SIMPLE + "test_it_deadlocks_whatever_the_order",
+            EXPLAIN_SIMPLE,
         ),
         Row(
             "Since we are talking about unprivileged userspace programs, something must be done about these.",
             "kernel.connection:Connection.abort",
             SIMPLE + "test_a_rescue_frees_all_tasks_from_every_reachable_state",
+            EXPLAIN_SIMPLE,
         ),
+        Row('>sys_unlink("/mnt/fuse/file")', "explore.scenes.removing:RemovesItself", PRINTED, EXPLAIN_SIMPLE),
         *steps(
             "kernel.locks:Semaphore.acquire",
-            DEADLOCK_AS_DRAWN,
-            "",
+            PRINTED,
+            EXPLAIN_SIMPLE,
             '[acquire inode semaphore for "file"]',
             "*DEADLOCK*",
         ),
@@ -155,110 +163,103 @@ SECTIONS: Final[dict[str, list[Row]]] = {
             "The solution for this is to allow requests to be interrupted while they are in userspace:",
             "kernel.waiting:request_wait_answer",
             CONNECTION + "test_killed_while_processing_it_is_given_up_in_2005",
+            EXPLAIN_SIMPLE,
         ),
-        Row("[interrupted by signal]", "kernel.tasks:Task.interrupt", DEADLOCK_AS_DRAWN),
-        *steps("kernel.locks:Semaphore.release", DEADLOCK_AS_DRAWN, "", "[release semaphore]", "[semaphore acquired]"),
+        Row("[interrupted by signal]", "kernel.tasks:Task.interrupt", PRINTED, EXPLAIN_SIMPLE),
+        *steps(
+            "kernel.locks:Semaphore.release", PRINTED, EXPLAIN_SIMPLE, "[release semaphore]", "[semaphore acquired]"
+        ),
         Row(
             "If the filesystem daemon was single threaded, this will stop here, since there's no other thread to "
             "dequeue and execute the request.",
             "kernel.request:Request._holders",
-            DEADLOCK_AS_DRAWN,
+            SIMPLE + "test_with_one_thread_the_cure_of_2005_stops_where_nobody_is_left_to_read",
+            EXPLAIN_SIMPLE,
         ),
         Row(
             "In this case the solution is to kill the FUSE daemon as well.",
             "kernel.device:Device.close",
-            DEADLOCK_AS_DRAWN,
+            SEED + "test_in_2005_the_cure_is_to_kill_as_long_as_any_thread_remains",
+            EXPLAIN_SIMPLE,
         ),
         Row(
             "If there are multiple serving threads, you just have to kill them as long as any remain.",
-            "kernel.device:Device.close",
-            SIMPLE + "test_with_several_threads_they_are_killed_as_long_as_any_remain",
+            "explain.seed.simple_deadlock:kill_one_by_one",
+            SEED + "test_each_thread_makes_the_same_mistake_before_it_is_killed",
+            f"{EXPLAIN_SIMPLE} --threads 3",
         ),
         Row(
             "Moral: a filesystem which deadlocks, can soon find itself dead.",
-            "kernel.connection:Connection.abort",
+            "explain.director:Director.end",
             SIMPLE + "test_in_2005_the_killed_ones_request_stays_until_its_reply_and_then_goes_back_to_the_pool",
+            EXPLAIN_SIMPLE,
         ),
     ],
     "Scenario 2 - Tricky deadlock": [
         Row(
             "This one needs a carefully crafted filesystem.",
-            "kernel.user_memory:UserBuffer",
-            TRICKY + "test_both_threads_sleep_and_each_waits_for_the_other",
+            "explore.scenes.tricky_deadlock:Kamikaze",
+            DEADLOCK,
+            EXPLAIN_TRICKY,
         ),
         Row(
             "It's a variation on the above, only the call back to the filesystem is not explicit, but is caused by a "
             "pagefault.",
             "kernel.operations.page_faults:do_page_fault",
-            TRICKY + "test_both_threads_sleep_and_each_waits_for_the_other",
+            DEADLOCK,
+            EXPLAIN_TRICKY,
         ),
-        Row(
-            '[fd = open("/mnt/fuse/file")]',
-            "kernel.syscalls.files:Files.open",
-            TRICKY + "test_both_threads_sleep_and_each_waits_for_the_other",
-        ),
+        Row('[fd = open("/mnt/fuse/file")]', "kernel.syscalls.files:Files.open", PRINTED, EXPLAIN_TRICKY),
         Row(
             "[request served normally]",
-            "daemon.session:Session.receive",
+            "explore.scenes.tricky_deadlock:serve",
             TRICKY + "test_a_reply_from_a_page_that_is_there_is_no_deadlock",
+            EXPLAIN_TRICKY,
         ),
         Row(
             "[mmap fd to 'addr']",
             "kernel.syscalls.memory:Memory.mmap",
             "tests/kernel/test_address_space.py::test_a_page_is_read_when_it_is_first_touched",
+            EXPLAIN_TRICKY,
         ),
         *steps(
             "kernel.syscalls.files:Files.close",
             TRICKY + "test_the_mapping_outlives_the_descriptor_whose_end_came_with_flush",
-            "",
+            EXPLAIN_TRICKY,
             "[close fd]",
             "[FLUSH triggers 'magic' flag]",
         ),
-        Row(
-            "[read a byte from addr]",
-            "kernel.syscalls.memory:Memory.load",
-            TRICKY + "test_both_threads_sleep_and_each_waits_for_the_other",
-        ),
+        Row("[read a byte from addr]", "kernel.syscalls.memory:Memory.load", PRINTED, EXPLAIN_TRICKY),
         *steps(
             "kernel.operations.page_faults:do_page_fault",
-            TRICKY + "test_both_threads_sleep_and_each_waits_for_the_other",
-            "",
+            PRINTED,
+            EXPLAIN_TRICKY,
             ">do_page_fault()",
             "[find or create page]",
         ),
-        Row(
-            "[lock page]",
-            "kernel.vfs.page_cache:Page.lock",
-            TRICKY + "test_both_threads_sleep_and_each_waits_for_the_other",
-        ),
+        Row("[lock page]", "kernel.vfs.page_cache:Page.lock", PRINTED, EXPLAIN_TRICKY),
         *steps(
-            "kernel.operations.reading:fill_page",
-            TRICKY + "test_both_threads_sleep_and_each_waits_for_the_other",
-            "",
-            ">fuse_readpage()",
-            "[queue READ request]",
+            "kernel.operations.reading:fill_page", PRINTED, EXPLAIN_TRICKY, ">fuse_readpage()", "[queue READ request]"
         ),
         Row(
             "[read request to buffer]",
             "kernel.device:Device.read",
             COPYING + "test_a_message_is_copied_to_the_readers_memory",
+            EXPLAIN_TRICKY,
         ),
         *steps(
             "kernel.operations.page_faults:MemoryRange",
-            TRICKY + "test_both_threads_sleep_and_each_waits_for_the_other",
-            "",
+            PRINTED,
+            EXPLAIN_TRICKY,
             "[create reply header before addr]",
             ">sys_write(addr - headerlength)",
         ),
-        Row(
-            "* DEADLOCK *",
-            "kernel.vfs.page_cache:Page.lock",
-            TRICKY + "test_both_threads_sleep_and_each_waits_for_the_other",
-        ),
+        Row("* DEADLOCK *", "kernel.vfs.page_cache:Page.lock", DEADLOCK, EXPLAIN_TRICKY),
         Row(
             "Solution is again to let the the request be interrupted (not elaborated further).",
             "kernel.waiting:request_wait_answer",
-            TRICKY + "test_killing_the_reader_helps_in_2005_since_its_request_is_not_locked_during_the_fault",
+            SEED + "test_the_tricky_deadlock_ends_with_both_threads_in_2005",
+            EXPLAIN_TRICKY,
         ),
     ],
     "The copy": [
@@ -267,23 +268,27 @@ SECTIONS: Final[dict[str, list[Row]]] = {
             "be interrupted.",
             "kernel.copying:Copy",
             COPYING + "test_in_2005_a_kill_during_the_copy_of_a_page_is_delayed_until_it_is_unlocked",
+            EXPLAIN_COPY,
         ),
         Row(
             "This is because the destination address of the copy may not be valid after the request is interrupted.",
             "kernel.copying:Copy",
             COPYING + "test_nothing_comes_in_while_the_request_is_not_locked",
+            EXPLAIN_COPY,
         ),
         Row(
             "This is solved with doing the copy atomically, and allowing interruption while the page(s) belonging to "
             "the write buffer are faulted with get_user_pages().",
             "kernel.user_memory:UserBuffer.fault_in",
             COPYING + "test_in_2005_a_kill_while_the_writers_page_is_fetched_is_the_cure",
+            EXPLAIN_COPY,
         ),
         Row(
             "The 'req->locked' flag indicates when the copy is taking place, and interruption is delayed until this "
             "flag is unset.",
             "kernel.request:Request.locked",
-            COPYING + "test_no_page_is_fetched_while_the_request_is_locked",
+            SEED + "test_the_copy_is_not_interrupted_while_it_is_locked",
+            EXPLAIN_COPY,
         ),
     ],
 }

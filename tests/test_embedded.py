@@ -12,8 +12,8 @@ from fusewire.daemon.filesystem import Filesystem
 from fusewire.daemon.request import Request, current_request
 from fusewire.daemon.session import Buffers, Session
 from fusewire.daemon.values import Entry
-from fusewire.diagrams.explain import mounted
 from fusewire.embedded import daemon, serve
+from fusewire.explore.scene import mounted
 from fusewire.kernel.connection import Connection
 from fusewire.kernel.profile import LINUX, PROFILES, SEED2005, Profile
 from fusewire.kernel.tasks import Task, close, run, step

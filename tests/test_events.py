@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from types import FrameType
@@ -33,12 +34,18 @@ def finish(coroutine: Any) -> object:
 def test_a_step_has_its_name_filled_in(told: list[Event]) -> None:
     note(Step.PERFORM, "unlink")
     note(Step.QUEUE)
-    assert told == [Event("[perform unlink]"), Event("[queue req on fc->pending]")]
+    assert told == [Event(Step.PERFORM, "unlink"), Event(Step.QUEUE)]
+    assert [event.text for event in told] == ["[perform unlink]", "[queue req on fc->pending]"]
 
 
 def test_who_is_woken_is_told_beside_the_text(told: list[Event]) -> None:
     note(Step.WAKE, "fc->waitq", ("daemon",))
-    assert told == [Event("[wake up fc->waitq]", ("daemon",), "[woken up]")]
+    assert told == [Event(Step.WAKE, "fc->waitq", ("daemon",), "[woken up]")]
+
+
+def test_a_detail_is_told_beside_the_words(told: list[Event]) -> None:
+    note(Step.QUEUE, about=["any", "object"])
+    assert [(event.text, event.detail) for event in told] == [(Step.QUEUE, "['any', 'object']")]
 
 
 def test_a_named_function_is_told_entering_and_leaving(told: list[Event]) -> None:
@@ -60,6 +67,15 @@ def test_a_named_function_is_left_also_by_an_exception(told: list[Event]) -> Non
     with pytest.raises(OSError, match="Input/output error"):
         finish(function())
     assert [event.text for event in told] == [">fuse_unlink()", "<fuse_unlink()"]
+    assert told[-1].detail == "-EIO"
+
+
+def test_a_call_is_told_with_the_arguments_that_a_program_would_write(told: list[Event]) -> None:
+    @named("sys_open")
+    async def function(*args: object) -> None: ...
+
+    finish(function('/a\n"b', os.O_RDWR, None, 0x7F00_0000_0000, True, b"x" * 40))
+    assert told[0].detail == rf'"/a\n\"b", 2, 0x7f0000000000, "{"x" * 32}"...'
 
 
 def lines_run(function: Callable[[], object]) -> int:

@@ -26,6 +26,7 @@ from typing import Any, Final, Self
 from fusewire import mounting
 from fusewire.daemon.device import Device
 from fusewire.daemon.filesystem import Filesystem
+from fusewire.daemon.notify import Notifier
 from fusewire.daemon.serve import ThreadServer
 from fusewire.daemon.serve_async import AsyncServer
 from fusewire.daemon.session import Session
@@ -116,7 +117,9 @@ class Mount:
         self._mounted, self.session = mounted, session
         self.mountpoint, self.connection = mounted.mountpoint, mounted.connection
         _open_mounts.add(self)
-        return session, Device(mounted.fd, session.limits.buffer_size)
+        device = Device(mounted.fd, session.limits.buffer_size)
+        session.notify_now.device = device
+        return session, device
 
     def _give_up(self, session: Session, device: Device) -> None:
         device.close()
@@ -150,6 +153,17 @@ class Mount:
     def requests(self) -> int:
         """How many requests the kernel has sent so far."""
         return 0 if self.session is None else self.session.requests
+
+    @property
+    def notify_now(self) -> Notifier:
+        """What tells the kernel that something is old (daemon/notify.py).
+
+        Raises:
+            RuntimeError: nothing is mounted yet.
+        """
+        if self.session is None:
+            raise RuntimeError(f"nothing is mounted on {self.mountpoint} yet: start it, or enter it, first")
+        return self.session.notify_now
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the mount has ended, at most `timeout` seconds; return whether it has.

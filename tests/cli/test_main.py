@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from fusewire.cli import COMMANDS, main
+from fusewire.cli import COMMANDS
 from fusewire.cli.narrow import narrowed
 
 EVERY_HELP = [[], ["--help"], *([command, "--help"] for command in COMMANDS)]
@@ -88,23 +88,6 @@ def test_wrong_usage_is_code_2_and_a_line(arguments: list[str], what_is_said: st
     assert (done.returncode, done.stdout) == (2, "")
     assert what_is_said in done.stderr
     assert "Traceback" not in done.stderr
-
-
-def test_explain_lists_what_it_can_explain() -> None:
-    listed = [line.split()[0] for line in fusewire("explain").stdout.splitlines() if line]
-    assert {"unlink", "init"} <= set(listed)
-
-
-def test_explain_draws_the_diagram(capsys: pytest.CaptureFixture[str]) -> None:
-    from fusewire.diagrams.explain import explain
-
-    assert main(["explain", "unlink"]) == 0
-    assert capsys.readouterr().out == explain("unlink")
-
-
-def test_explain_passes_over_nothing_if_asked(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["explain", "unlink", "--all"]) == 0
-    assert "semaphore" in capsys.readouterr().out
 
 
 def test_help_imports_nothing_but_argparse() -> None:

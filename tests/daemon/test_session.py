@@ -43,6 +43,7 @@ from fusewire.wire import (
     InterruptIn,
     IoctlIn,
     MkdirIn,
+    NotifyRetrieveIn,
     OpenIn,
     Operation,
     OutHeader,
@@ -412,6 +413,12 @@ def test_an_operation_that_nobody_knows_is_enosys() -> None:
     message[4:8] = (4000).to_bytes(4, "little")
     (reply,) = Session(Filesystem()).receive(bytes(message))  # type: ignore[misc]
     assert int.from_bytes(bytes(reply)[4:8], "little", signed=True) == -errno.ENOSYS
+
+
+def test_what_the_kernel_says_of_its_own_accord_gets_no_reply() -> None:
+    kernel = Conversation(Filesystem())
+    message = kernel.message("NOTIFY_REPLY", 0, nodeid=2, body=NotifyRetrieveIn(0, 3), data=b"abc")
+    assert kernel.session.receive(message) is None
 
 
 # --- forgets, destroy

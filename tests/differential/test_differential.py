@@ -45,6 +45,17 @@ BY_HAND = {
         (2, "rmdir", "d/new"),
         (1, "rmdir", "d/new"),
     ),
+    "who closes hears that another could not tell the times": Program.of(
+        "writeback, asked each time",
+        (0, "chmod", "/", 0o777),
+        (0, "hold", "GETATTR", 0),
+        (1, "unlink", "/b"),
+        (0, "open", 1, "b", CREATE, 0o644),
+        (0, "hold", "SETATTR", 1),
+        (0, "let_go"),
+        (0, "close", 1),
+        (1, "kill"),
+    ),
     "what is stored to mapped memory is in the file": Program.of(
         "nodes",
         (0, "open", 0, "a", CREATE, 0o644),

@@ -9,11 +9,14 @@ import pytest
 from differential.calls import CALLS, Actor, Result, perform
 from differential.compare import compare
 from differential.generate import MAKERS, generate
+from differential.planted import PLANTED
 from differential.program import CONTROL, Program, Step
 from differential.recorder import Request, finished
 from differential.shrink import shrink
 from differential.subjects import SUBJECTS
 from differential.transcript import Transcript
+
+from fusewire.wire import OPERATIONS
 
 ONE_STEP = Program.of("memory", (0, "stat", "a"))
 
@@ -41,8 +44,17 @@ def test_every_call_is_generated() -> None:
     assert made == set(CALLS) | set(CONTROL)
 
 
-def test_every_subject_is_chosen() -> None:
-    assert {generate(seed).subject for seed in range(600)} == set(SUBJECTS)
+def test_every_subject_is_chosen_that_every_machine_can_have() -> None:
+    assert {generate(seed).subject for seed in range(600)} == {it.name for it in SUBJECTS.values() if not it.block}
+
+
+def test_what_stands_on_a_block_device_is_unmounted_at_the_end() -> None:
+    assert generate(1, subject="on a block device").steps[-1] == Step(0, "unmount")
+
+
+def test_an_error_is_planted_for_each_operation_that_is_asked_here() -> None:
+    asked = {row.name for row in OPERATIONS.values()} - {"BATCH_FORGET", "SETUPMAPPING", "REMOVEMAPPING"}
+    assert {error.opcode for error in PLANTED} == asked
 
 
 def test_a_step_on_an_empty_slot_asks_nobody() -> None:

@@ -504,6 +504,13 @@ def test_a_reply_to_a_retrieve_has_the_daemons_number_and_wants_no_answer(linux:
     assert linux.connection.statistics() == idle(linux)
 
 
+def test_a_reply_to_a_retrieve_bears_the_name_of_who_asked(linux: Bench) -> None:
+    asking = linux.caller(1000, 100, 77)
+    linux.start(linux.connection.notify_reply(77, 2, NotifyRetrieveIn(), b""), process=asking)
+    header = linux.read().header
+    assert (header.uid, header.gid, header.pid) == (1000, 100, 77)
+
+
 def test_a_request_that_cannot_be_said_is_its_senders_mistake(linux: Bench) -> None:
     task = linux.later(linux.connection.ask("UNLINK", 1, names=[b"a\0b"]))
     with pytest.raises(ValueError, match="NUL"):

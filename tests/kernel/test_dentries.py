@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import errno
+
+import pytest
+
 from fusewire.kernel.operations.lookup import lookup
+from fusewire.kernel.vfs import superblock
 from fusewire.kernel.vfs.dentry import Dentry, aliases
 from fusewire.wire import EntryOut
 from hand_daemon import DIRECTORY, OK, HandDaemon, entry, errno_of, hand_daemon, process
+
+NOTHING = EntryOut(entry_valid=1000)  # a name that leads nowhere, and will for a while
 
 
 def known(daemon: HandDaemon, *names: tuple[Dentry | None, bytes, EntryOut]) -> list[Dentry]:
@@ -27,6 +34,31 @@ def test_a_name_that_nobody_uses_is_kept_until_caches_are_dropped() -> None:
     daemon.pending()
     assert daemon.asked == ["FORGET 2 1"]
     assert list(daemon.superblock.inodes) == [1]
+
+
+def test_of_names_that_lead_nowhere_the_last_ones_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(superblock, "MOST_MISSING", 2)
+    daemon = hand_daemon()
+    p = process(daemon)
+    for name in ("/a", "/b", "/c"):
+        assert errno_of(daemon, p.stat(name), NOTHING) == errno.ENOENT
+    assert errno_of(daemon, p.stat("/b")) == errno.ENOENT  # it is known, and used last
+    assert errno_of(daemon, p.stat("/a"), NOTHING) == errno.ENOENT
+    root = daemon.superblock.root
+    assert root.children is not None
+    assert set(root.children) == {b"a", b"b"}
+    assert len(daemon.superblock.missing) == 2
+
+
+def test_a_name_in_use_outlives_others_that_lead_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(superblock, "MOST_MISSING", 1)
+    daemon = hand_daemon()
+    used, other, another = known(daemon, *((None, name, NOTHING) for name in (b"used", b"other", b"another")))
+    other.put()
+    used.put()
+    used.get()
+    another.put()
+    assert daemon.superblock.root.children == {b"used": used, b"another": another}
 
 
 def test_dropping_caches_spares_what_is_used_and_all_that_leads_there() -> None:

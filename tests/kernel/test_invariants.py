@@ -369,6 +369,23 @@ def test_a_sound_conversation_breaks_no_rule() -> None:
     check_transcript(told(*SOUND))
 
 
+NO_OPEN = [
+    (READ, encode_request("OPEN", unique=20, nodeid=8, body=OpenIn())),
+    (WRITTEN, encode_error(20, errno.ENOSYS)),
+]
+
+
+def test_a_file_is_forgotten_unreleased_where_the_daemon_has_no_open() -> None:
+    check_transcript(told(*looked_up(4, 7), *looked_up(6, 8), *opened(8, 7, 1), *NO_OPEN, forget(22, 7, 1)))
+
+
+def test_a_directory_is_released_first_though_the_daemon_has_no_open() -> None:
+    listed = encode_request("OPENDIR", unique=8, nodeid=7, body=OpenIn())
+    opened_directory = [(READ, listed), (WRITTEN, encode_reply(8, OpenOut(fh=1)))]
+    with pytest.raises(AssertionError, match=r"^46: "):
+        check_transcript(told(*looked_up(4, 7), *looked_up(6, 8), *opened_directory, *NO_OPEN, forget(22, 7, 1)))
+
+
 def test_nothing_precedes_the_answer_to_init() -> None:
     with pytest.raises(AssertionError, match=r"^34: "):
         check_transcript([told()[0], Exchange(*unlink(4))])

@@ -13,7 +13,7 @@ import pytest
 from fusewire.kernel import Options, Process
 from fusewire.kernel.operations.ioctl import FS_IOC_FSGETXATTR, FS_IOC_FSSETXATTR, FS_IOC_GETFLAGS, FS_IOC_SETFLAGS
 from fusewire.kernel.syscalls.control import FIBMAP, FIGETBSZ, FIOCLEX, FIONBIO, FIONCLEX, FIONREAD, FIOQSIZE
-from fusewire.wire import IoctlFlags, IoctlOut, OpenFlags, OpenOut
+from fusewire.wire import BmapOut, IoctlFlags, IoctlOut, OpenFlags, OpenOut
 from hand_daemon import DIRECTORY, FILE, OK, HandDaemon, entry, errno_of, hand_daemon, process
 
 WRITE, READ = 1, 2
@@ -178,6 +178,40 @@ def test_blocks_are_for_root() -> None:
     p = process(daemon, uid=1000)
     fd = opened(daemon, p)
     assert errno_of(daemon, p.ioctl(fd, FIBMAP, bytes(4))) == errno.EPERM
+
+
+ON_DEVICE = Options(allow_other=True, fuseblk=True, blksize=512)
+
+
+def test_the_daemon_of_a_block_device_says_where_a_block_is() -> None:
+    daemon = hand_daemon(options=ON_DEVICE)
+    p = process(daemon)
+    fd = opened(daemon, p)
+    task = daemon.start(p.ioctl(fd, FIBMAP, struct.pack("=i", 3)))
+    message = daemon.read()
+    assert (message.operation.name, message.header.nodeid) == ("BMAP", 2)
+    assert (message.body.block, message.body.blocksize) == (3, 512)
+    daemon.answer(message, BmapOut(1234))
+    assert task.result == struct.pack("=i", 1234)
+
+
+def test_a_block_further_than_an_int_can_say_is_out_of_range() -> None:
+    daemon = hand_daemon(options=ON_DEVICE)
+    p = process(daemon)
+    fd = opened(daemon, p)
+    assert errno_of(daemon, p.ioctl(fd, FIBMAP, bytes(4)), BmapOut(1 << 31)) == errno.ERANGE
+    assert errno_of(daemon, p.ioctl(fd, FIBMAP, struct.pack("=i", -1))) == errno.EINVAL
+
+
+@pytest.mark.parametrize(("error", "asked"), [(errno.ENOSYS, 1), (errno.EIO, 2)])
+def test_a_daemon_that_cannot_say_has_every_block_at_0_and_without_bmap_is_not_asked_again(
+    error: int, asked: int
+) -> None:
+    daemon = hand_daemon(options=ON_DEVICE)
+    p = process(daemon)
+    fd = opened(daemon, p)
+    for answers in ([error], [error] * (asked - 1)):
+        assert daemon.call(p.ioctl(fd, FIBMAP, struct.pack("=i", 7)), *answers) == bytes(4)
 
 
 @pytest.mark.parametrize("cmd", [FIONREAD, FIBMAP])

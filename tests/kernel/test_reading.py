@@ -197,6 +197,18 @@ def test_read_vectors_are_filled_one_after_the_other() -> None:
         assert rig.preadv(fd, [], 1 << 40, 0x40) == 0
 
 
+def test_what_finds_no_memory_in_a_later_buffer_is_not_read() -> None:
+    with one_file(b"hello world") as rig:
+        fd = rig.open()
+        room = bytearray(5)
+        nowhere = b"read only"
+        assert rig.readv(fd, [room, nowhere]) == 5
+        assert rig.lseek(fd, 0, os.SEEK_CUR) == 5
+        assert failure(rig.readv, fd, [nowhere, room]) == errno.EFAULT
+        assert rig.lseek(fd, 0, os.SEEK_CUR) == 5
+        assert room == b"hello"
+
+
 @pytest.mark.parametrize(
     ("name", "arguments", "code"),
     [

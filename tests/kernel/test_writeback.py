@@ -10,6 +10,7 @@ import pytest
 from file_daemon import PAGE, PLAIN, WRITEBACK, FileDaemon, errno_of
 from fusewire.kernel.clock import NEVER
 from fusewire.kernel.operations.pages import truncate_pages
+from fusewire.kernel.operations.times import flush_time_update
 from fusewire.kernel.operations.writeback import no_writes, sync_inodes, sync_writes, write_back, write_inode
 from fusewire.kernel.waitq import WaitQueue
 from fusewire.wire import InitFlags, SetattrValid, WriteFlags
@@ -222,6 +223,54 @@ def test_what_is_held_back_is_sent_afterwards_as_far_as_the_file_then_reaches() 
     assert shortening.finished
     assert writing.finished
     assert file.writes() == [(0, PAGE + 1)]
+
+
+def test_who_closes_waits_for_the_times_that_another_has_sent() -> None:
+    file, fd = written()
+    other = file.open()
+    file.hold.add("SETATTR")
+    first, second = file.start(file.process.close(fd)), file.start(file.process.close(other))
+    assert not second.finished
+    assert file.names("SETATTR", "FLUSH") == ["SETATTR"]
+    file.release("SETATTR")
+    assert (first.result, second.result) == (None, None)
+    assert file.names("SETATTR", "FLUSH") == ["SETATTR", "FLUSH", "FLUSH"]
+
+
+def test_who_closes_hears_that_times_could_not_be_told_for_another() -> None:
+    file, fd = written()
+    file.hold.add("SETATTR")
+    telling = file.start(flush_time_update(file.inode))
+    closing = file.start(file.process.close(fd))
+    file.fail["SETATTR"] = errno.EINTR
+    file.release("SETATTR")
+    assert telling.result is None
+    assert errno_of(closing) == errno.EIO
+    assert not file.names("FLUSH")
+
+
+def test_fsync_waits_for_the_times_that_another_has_sent() -> None:
+    file, fd = written()
+    file.hold.add("SETATTR")
+    closing = file.start(file.process.close(file.open()))
+    syncing = file.start(file.process.fsync(fd))
+    assert not syncing.finished
+    file.release("SETATTR")
+    assert (closing.result, syncing.result) == (None, None)
+    assert file.names("SETATTR", "FLUSH", "FSYNC") == ["SETATTR", "FLUSH", "FSYNC"]
+
+
+def test_the_flusher_leaves_to_others_what_they_are_writing() -> None:
+    file, fd = written()
+    file.hold.add("SETATTR")
+    closing = file.start(file.process.close(file.open()))
+    file.run(file.process.pwrite(fd, b"newer", 0))
+    file.run(write_back(file.superblock, older_than=0))
+    assert len(file.writes()) == 1
+    file.release("SETATTR")
+    assert closing.finished
+    file.run(write_back(file.superblock, older_than=0))
+    assert len(file.writes()) == 2
 
 
 def test_opening_a_file_to_truncate_it_drops_what_was_held_back_meanwhile() -> None:

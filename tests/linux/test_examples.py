@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sqlite3
@@ -176,6 +177,41 @@ def test_a_reader_of_never_can_be_interrupted(start: Start, mountpoint: Path, nu
             reader.send_signal(number)
             assert reader.wait(LIMIT) == -number
         assert os.listdir(mountpoint)
+
+
+def threads_asleep_over_a_page(pid: int) -> int:
+    """Count the threads of a process that wait for a page of a file."""
+    tasks = Path(f"/proc/{pid}/task")
+    try:
+        return sum((task / "wchan").read_text().startswith("folio_wait") for task in tasks.iterdir())
+    except OSError:  # it has just ended
+        return 0
+
+
+def test_the_kamikaze_hangs_and_whoever_stands_by_frees_it(mountpoint: Path) -> None:
+    seconds = "1"
+    command = [PYTHON, EXAMPLES / "kamikaze.py", "--yes", mountpoint, seconds]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as kamikaze:
+        asleep = 0
+        while kamikaze.poll() is None:
+            asleep = max(asleep, threads_asleep_over_a_page(kamikaze.pid))
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                kamikaze.wait(0.05)
+        assert asleep == 2
+        assert kamikaze.returncode == -signal.SIGBUS
+        assert kamikaze.stdout is not None
+        assert f"hangs for {seconds} s" in kamikaze.stdout.read()
+
+
+def test_the_kamikaze_wants_to_be_asked_twice(mountpoint: Path) -> None:
+    done = run(PYTHON, EXAMPLES / "kamikaze.py", mountpoint)
+    assert done.returncode == 1
+    assert "--yes" in done.stderr
+
+
+def test_the_kamikaze_without_its_first_thread_does_no_harm(mountpoint: Path) -> None:
+    with served(*FUSEWIRE, "mount", f"{EXAMPLES / 'kamikaze.py'}:Kamikaze", mountpoint, mountpoint=mountpoint):
+        assert [shell("head -1 /mnt/x/file", mountpoint) for _ in range(2)] == ["not yet\n"] * 2
 
 
 @pytest.mark.parametrize(("name", "variable"), [("zipped.py", "ZIP"), ("table.py", "DB")])

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import fusewire.kernel as kernel_end
 from fusewire.daemon.request import Request
 from fusewire.daemon.session import Session
-from fusewire.diagrams.explain import Mounted, OneDirectory
-from fusewire.diagrams.explain import mounted as mount
 from fusewire.embedded.task_daemon import daemon
+from fusewire.explore.scene import Mounted, OneDirectory
+from fusewire.explore.scene import mounted as mount
 from fusewire.kernel.connection import Connection
 from fusewire.kernel.device import Device
 from fusewire.kernel.profile import Profile

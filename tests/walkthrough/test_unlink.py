@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
-from fusewire.diagrams.explain import OneDirectory
-from fusewire.diagrams.text import Recording, rows
+from fusewire.diagrams.columns import Row, rows
+from fusewire.diagrams.recording import Recording
+from fusewire.explore.scene import OneDirectory
 from fusewire.kernel.profile import LINUX, PROFILES, SEED2005, Profile
 from fusewire.kernel.tasks import Task, close, current, run, step, trap
 from fusewire.kernel.waitq import Sleep, WaitQueue
 from walkthrough.explorer import explore, replay
-from walkthrough.kernel_txt import UNLINK
+from walkthrough.kernel_txt import UNLINK, missing
 from walkthrough.scenes import Scene, mounted
 
 each_profile = pytest.mark.parametrize("profile", PROFILES.values(), ids=PROFILES)
@@ -21,17 +22,16 @@ each_profile = pytest.mark.parametrize("profile", PROFILES.values(), ids=PROFILE
 
 @each_profile
 def test_unlink_runs_as_kernel_txt_draws_it(profile: Profile) -> None:
-    filesystem, recording = OneDirectory("file"), Recording()
+    filesystem, recording = OneDirectory("file"), Recording("", {"rm": "rm", "daemon": "daemon"})
     scene = mounted(filesystem, profile)
     serving, rm = scene.daemon(), scene.rm()
-    asleep = run([serving, rm], watch=lambda task, event: recording.append((task.name, event)))
+    asleep = run([serving, rm], watch=lambda task, event: recording.hear(task.name, event))
     assert rm.finished
     assert rm.result is None
     assert filesystem.nodeids == {}
     assert asleep == {serving: scene.connection.waitq}  # it has come back for the next request
     close([serving])
-    drawn = iter(rows(recording, left="rm"))
-    assert [row for row in UNLINK if row not in drawn] == []  # `in` an iterator goes on from the last match
+    assert missing(UNLINK, [row.cells for row in rows(recording) if isinstance(row, Row)]) == []
 
 
 def healthy(profile: Profile) -> list[Task]:

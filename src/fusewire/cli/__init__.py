@@ -27,8 +27,10 @@ __all__ = ["COMMANDS", "INTERRUPTED", "main"]
 COMMANDS: Final = {
     "mount": "mount a filesystem and serve it until it is unmounted",
     "umount": "unmount it, also when its daemon is dead",
+    "doctor": "say which mounts hang, why, and what to type next",
     "demo": "mount two filesystems, use them, check every byte, unmount",
     "explain": "show how a request travels, step by step, from a real run",
+    "explore": "try every order of a scenario's steps: deadlocks, ways out",
 }
 
 INTERRUPTED: Final = 130  # 128 + SIGINT, as shells have it

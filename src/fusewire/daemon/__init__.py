@@ -10,6 +10,7 @@ from fusewire.daemon.filesystem import Filesystem
 from fusewire.daemon.negotiation import Limits
 from fusewire.daemon.node_filesystem import NodeFilesystem
 from fusewire.daemon.nodes import Directory, File, Handle, Node, Special, Symlink, Tree
+from fusewire.daemon.notify import AwaitableNotifier, Notifier
 from fusewire.daemon.request import Request, current_request
 from fusewire.daemon.session import Call, Session
 from fusewire.daemon.timeouts import Timeouts
@@ -27,6 +28,7 @@ from fusewire.daemon.values import (
 __all__ = [
     "UTIME_NOW",
     "Attributes",
+    "AwaitableNotifier",
     "Call",
     "Directory",
     "Dirent",
@@ -38,6 +40,7 @@ __all__ = [
     "Lock",
     "Node",
     "NodeFilesystem",
+    "Notifier",
     "OpenFile",
     "Request",
     "Session",

@@ -16,9 +16,14 @@ import errno
 import fcntl
 import logging
 import os
+import threading
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol, Self
 
+from fusewire import events
+from fusewire.daemon.workers import in_a_thread
+from fusewire.errors import os_error
+from fusewire.events import Step, note
 from fusewire.mounting import clone_device, close_device, close_in_children
 from fusewire.wire import Buffer, OutHeader, encode_error
 
@@ -52,6 +57,8 @@ class Device:
         self.fd = fd
         self.size = size
         self._buffer = bytearray(size)
+        self._notifying = 0  # notifications that are being written
+        self._ending = threading.Lock()  # of `fd`, once others than readers may write: of that number, too
         close_in_children(fd)
 
     def read(self) -> memoryview | None:
@@ -64,6 +71,8 @@ class Device:
             MemoryError: if every buffer is held, and there is no room for one more; none was read.
         """
         while True:
+            if events.hook is not None:
+                note(Step.CALL, "sys_read")
             try:
                 length = os.readv(self.fd, [self._free_buffer()])
             except OSError as error:
@@ -72,6 +81,8 @@ class Device:
                 if error.errno not in LOST:  # then the kernel has ended the request: read the next
                     raise
             else:
+                if events.hook is not None:
+                    note(Step.RETURN, "sys_read")
                 return memoryview(self._buffer)[:length] if length else None  # 0: a socket in the device's place ends
 
     def _free_buffer(self) -> bytearray:
@@ -85,6 +96,8 @@ class Device:
 
     def write(self, buffers: Sequence[Buffer]) -> None:
         """Write one reply. That its request is gone (aborted, or the mount is) is no error."""
+        if events.hook is not None:
+            note(Step.CALL, "sys_write")
         try:
             os.writev(self.fd, buffers)
         except (OSError, BufferError, ValueError) as error:  # the latter two: of data that changed meanwhile
@@ -92,11 +105,42 @@ class Device:
                 return
             logger.error("the kernel refused a reply, and its caller gets EIO: %s", error)
             self._write_eio(OutHeader.unpack_from(buffers[0]).unique)
+        finally:
+            if events.hook is not None:
+                note(Step.RETURN, "sys_write")
 
     def _write_eio(self, unique: int) -> None:
         """End a request whose reply was refused: some the kernel has ended then, others would wait for ever."""
         with contextlib.suppress(OSError):
             os.write(self.fd, encode_error(unique, errno.EIO))
+
+    def notify(self, message: bytes) -> None:
+        """Write a notification; return when the kernel has done what it says.
+
+        Raises:
+            OSError: ENODEV once this is closed; else what the kernel says.
+        """
+        with self._ending:
+            fd = self.fd
+            if fd < 0:
+                raise os_error(errno.ENODEV)
+            self._notifying += 1
+        try:
+            os.write(fd, message)
+        finally:
+            with self._ending:
+                self._notifying -= 1
+                is_last = self.fd < 0 and not self._notifying
+            if is_last:  # `close` has left it to us, lest the number become another file's while we write
+                close_device(fd)
+
+    async def notify_async(self, message: bytes) -> None:
+        """The same, in a thread of its own: a notification that waits must not keep the loop from answering."""
+
+        def notification() -> None:
+            self.notify(message)
+
+        await in_a_thread(notification)
 
     def clone(self) -> Device:
         """Open a further descriptor of the same connection, with a processing queue of its own.
@@ -124,6 +168,8 @@ class Device:
 
     def close(self) -> None:
         """Close the descriptor; the last of a connection aborts it. Idempotent."""
-        fd, self.fd = self.fd, -1
-        if fd >= 0:
-            close_device(fd)
+        with self._ending:
+            fd, self.fd = self.fd, -1
+            if fd < 0 or self._notifying:
+                return
+        close_device(fd)

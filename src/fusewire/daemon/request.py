@@ -15,9 +15,12 @@ import logging
 import threading
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fusewire.wire import InHeader, Message, Operation
+
+if TYPE_CHECKING:
+    from fusewire.daemon.notify import Notifier
 
 __all__ = ["Request", "current_request"]
 
@@ -35,10 +38,11 @@ class Request:
     whoever needs more than a method's arguments say.
     """
 
-    __slots__ = ("_callbacks", "header", "interrupted", "message")
+    __slots__ = ("_callbacks", "_notifier", "header", "interrupted", "message")
 
-    def __init__(self, message: Message) -> None:
+    def __init__(self, message: Message, notifier: Notifier | None = None) -> None:
         self.message = message
+        self._notifier = notifier
         self.header: InHeader = message.header
         self.interrupted = False  # the caller was sent a signal: be quick, or raise InterruptedError
         self._callbacks: list[Callable[[], object]] = []
@@ -99,6 +103,17 @@ class Request:
                 if line.startswith(b"Groups:"):
                     return [int(group) for group in line.split()[1:]]
         return []
+
+    @property
+    def notify_now(self) -> Notifier:
+        """What tells the kernel that something is old (daemon/notify.py). It may be kept, for when this is answered.
+
+        Raises:
+            LookupError: of a request that no session has received.
+        """
+        if self._notifier is None:
+            raise LookupError(f"{self} was received by no session: there is no kernel to be told of anything")
+        return self._notifier
 
     def on_interrupt(self, callback: Callable[[], object]) -> None:
         """Call `callback` once, from another thread, when the caller is sent a signal; now if it was already.

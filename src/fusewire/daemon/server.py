@@ -9,9 +9,11 @@ from collections.abc import Callable, Coroutine
 from types import CoroutineType
 from typing import Any, Final
 
+from fusewire import events
 from fusewire.daemon.device import DeviceFile
 from fusewire.daemon.session import Buffers, Call, Session
 from fusewire.errors import ProtocolError, os_error
+from fusewire.events import Step, note
 from fusewire.wire import InHeader, encode_error
 
 __all__ = ["GRACE", "Failed", "Server", "Told", "answer_init"]
@@ -51,6 +53,8 @@ class Server:
 
     def run(self, call: Call, device: DeviceFile) -> Coroutine[Any, Any, Any] | None:
         """Run a method and answer; return the coroutine that it returned, if that is still to be awaited."""
+        if events.hook is not None:
+            note(Step.PERFORM, call.request.name.lower())
         try:
             result = call.run()
         except BaseException as error:

@@ -33,6 +33,7 @@ from typing import Any, Final, TypeAlias
 from fusewire.daemon.answers import ANSWERS, SUCCESS, Answering, Parts, Put
 from fusewire.daemon.filesystem import Filesystem
 from fusewire.daemon.negotiation import Agreement, Limits, negotiate
+from fusewire.daemon.notify import Notifier
 from fusewire.daemon.request import Request, current
 from fusewire.daemon.timeouts import Timeouts
 from fusewire.daemon.values import Entry
@@ -120,12 +121,14 @@ class Session:
     `timeouts` decide how long the kernel may keep what it is told; `limits` what is asked for
     at INIT. `failure` is the last exception that was not an OSError, for `strict` shells.
     `new_request` makes what methods are given: callers who are not in /proc want one of their own.
+    `notify_now` writes notifications, once whoever owns the descriptor has given it a device.
     """
 
     filesystem: Filesystem
     timeouts: Timeouts = field(default_factory=Timeouts)
     limits: Limits = field(default_factory=Limits)
-    new_request: Callable[[Message], Request] = Request
+    new_request: Callable[[Message, Notifier], Request] = Request
+    notify_now: Notifier = field(default_factory=Notifier)
     agreement: Agreement | None = None  # None until INIT is answered
     requests: int = 0  # received so far, all of them
     failure: BaseException | None = None
@@ -165,7 +168,7 @@ class Session:
         return self._call(message, handler)
 
     def _call(self, message: Message, handler: Handler) -> Buffers | Call:
-        request = self.new_request(message)
+        request = self.new_request(message, self.notify_now)
         try:
             arguments = (request, *handler.arguments(message))
         except (ValueError, IndexError, AttributeError) as error:
@@ -188,7 +191,7 @@ class Session:
             return None
         if handler.absent:
             return (encode_error(unique, handler.absent),)
-        return self._message(unique, handler.put(self, self.new_request(message), None))
+        return self._message(unique, handler.put(self, self.new_request(message, self.notify_now), None))
 
     def _receive_ours(self, message: Message) -> Buffers | None:
         """What the engine answers by itself."""
@@ -200,7 +203,7 @@ class Session:
             case code if code == DESTROY:
                 self.destroy()
                 return (encode_reply(message.header.unique),)
-            case _:
+            case _ if message.operation.reply is not None:
                 return (encode_error(message.header.unique, errno.ENOSYS),)
         return None
 
@@ -210,6 +213,7 @@ class Session:
         if agreement is not None:
             self.filesystem.init()
         self.agreement = agreement
+        self.notify_now.minor = 0 if agreement is None else agreement.minor
         return (encode_reply(message.header.unique, reply, minor=message.body.minor),)
 
     def _interrupt(self, unique: int) -> None:
@@ -311,20 +315,28 @@ def put_no_reply(session: Answering, request: Request, result: object) -> Parts:
     return ()
 
 
-def _bind(filesystem: Filesystem) -> Iterator[tuple[int, Handler]]:
-    for name, answer in ANSWERS.items():
-        method = getattr(filesystem, answer.method)
-        absent = getattr(type(filesystem), answer.method, None) is getattr(Filesystem, answer.method)
-        yield (
+METHODS: Final = (
+    tuple(  # code of the operation, its method's name, that of `Filesystem`, and what stands for its absence
+        (
             operation(name).code,
-            Handler(
-                run=None if absent else method,
-                arguments=answer.arguments,
-                put=answer.put,
-                absent=answer.absent,
-                is_async=inspect.iscoroutinefunction(method),
-            ),
+            answer.method,
+            getattr(Filesystem, answer.method),
+            Handler(None, answer.arguments, answer.put, answer.absent, False),
         )
+        for name, answer in ANSWERS.items()
+    )
+)
+
+
+def _bind(filesystem: Filesystem) -> Iterator[tuple[int, Handler]]:
+    kind = type(filesystem)
+    for code, name, raw, absent in METHODS:
+        if getattr(kind, name, None) is raw:
+            yield code, absent
+        else:
+            method = getattr(filesystem, name)
+            is_async = inspect.iscoroutinefunction(method)
+            yield code, Handler(method, absent.arguments, absent.put, absent.absent, is_async)
     for name in ("FORGET", "BATCH_FORGET"):
         yield operation(name).code, _forgetting(filesystem)
 

@@ -24,6 +24,7 @@ from fusewire.embedded.daemon_device import Tap
 from fusewire.embedded.device import EmbeddedDevice
 from fusewire.embedded.leaks import Leak, leaks
 from fusewire.embedded.left_open import remember
+from fusewire.embedded.notifying import EmbeddedNotifications
 from fusewire.embedded.own_mount import OwnMount
 from fusewire.embedded.parts import ASYNCIO, Parts
 from fusewire.embedded.plan import Plan
@@ -58,6 +59,7 @@ class Ends(Parts):
         self.own_mount = (
             OwnMount(self.runner, self.session.new_request, plan.threads) if isinstance(self.runner, Locked) else None
         )
+        self.session.notify_now.device = EmbeddedNotifications(self)
         self.process = self._own_process()
         remember(self)
 

@@ -10,6 +10,7 @@ from fusewire.embedded.ends import Ends
 from fusewire.embedded.recording import RecordedRequest
 
 if TYPE_CHECKING:
+    from fusewire.daemon.notify import Notifier
     from fusewire.daemon.session import Session
     from fusewire.kernel.control import Control
     from fusewire.kernel.violations import Violation
@@ -45,6 +46,11 @@ class Inspected:
     def daemon(self) -> Daemon:
         """The daemon's end, to be killed or to hang."""
         return Daemon(self.ends)
+
+    @property
+    def notify_now(self) -> Notifier:
+        """What tells the kernel's end that something is old, as the filesystem may (daemon/notify.py)."""
+        return self.ends.session.notify_now
 
     @property
     def session(self) -> Session:

@@ -17,7 +17,6 @@ from fusewire.daemon.request import Request
 from fusewire.daemon.request import current as serving
 from fusewire.kernel.runners import Deadlock
 from fusewire.kernel.runners.locked import Locked
-from fusewire.wire import Message
 
 if TYPE_CHECKING:
     import fusewire.kernel as kernel_end
@@ -30,7 +29,7 @@ T = TypeVar("T")
 class OwnMount:
     """The calls of one kernel, by methods of its filesystem."""
 
-    def __init__(self, runner: Locked, requests: Callable[[Message], Request], threads: int) -> None:
+    def __init__(self, runner: Locked, requests: Callable[..., Request], threads: int) -> None:
         """`requests` is the class that this kernel's have alone; of `def` methods `threads` may run at once."""
         self.runner = runner
         self.requests = requests

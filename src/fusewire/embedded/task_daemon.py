@@ -10,10 +10,13 @@ from __future__ import annotations
 
 import errno
 import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from fusewire.daemon.session import Buffers, Call, Session
 from fusewire.events import Step, named, note
 from fusewire.kernel.device import Device
+from fusewire.kernel.tasks import current
 
 __all__ = ["daemon", "perform", "serve", "serve_one"]
 
@@ -48,23 +51,36 @@ async def serve_one(device: Device, session: Session) -> None:
         await write_reply(device, reply)
 
 
+@contextmanager
+def signals_taken() -> Iterator[None]:
+    """Take notice of signals where the daemon's own system call fails: `Killed`, if it was killed."""
+    try:
+        yield
+    except OSError as error:
+        current().take_signals(error)
+        raise
+
+
 @named("sys_read")
 async def read_message(device: Device, size: int) -> bytes:
     """Read one message of at most `size` bytes."""
-    return await device.read(size)
+    with signals_taken():
+        return await device.read(size)
 
 
 async def write_reply(device: Device, reply: Buffers) -> None:
     """Write one reply. That nobody waits for it any more is no error."""
     try:
-        await _write(device, b"".join(reply))
+        await write_message(device, b"".join(reply))
     except FileNotFoundError:
         pass
 
 
 @named("sys_write")
-async def _write(device: Device, message: bytes) -> None:
-    await device.write(message)
+async def write_message(device: Device, message: bytes) -> None:
+    """Write one message, a reply or a notification."""
+    with signals_taken():
+        await device.write(message)
 
 
 async def perform(session: Session, call: Call) -> Buffers | None:

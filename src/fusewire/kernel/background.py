@@ -74,7 +74,7 @@ class Background:
         if self.number == self.maximum:
             self.blocked = True
         self.queue.append(request)
-        note(Step.QUEUE_BACKGROUND)
+        note(Step.QUEUE_BACKGROUND, about=request)
         self.flush()
 
     def flush(self) -> None:
@@ -83,9 +83,9 @@ class Background:
         while self.queue and self.active < self.maximum:
             request = self.queue.popleft()
             self.active += 1
-            note(Step.TAKE_BACKGROUND)
+            note(Step.TAKE_BACKGROUND, about=request)
             self.connection.enqueue(request)
-            note(Step.QUEUE)
+            note(Step.QUEUE, about=request)
             self.connection.waitq.wake()
 
     def ended(self, request: Request) -> None:
@@ -171,5 +171,5 @@ def send_background(connection: Connection, request: Request) -> None:
         connection.background.add(request)
     else:
         connection.enqueue(request)
-        note(Step.QUEUE)
+        note(Step.QUEUE, about=request)
         connection.waitq.wake()

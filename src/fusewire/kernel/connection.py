@@ -253,7 +253,7 @@ class Connection:
             return
         if request not in self.interrupts:
             self.interrupts.append(request)
-            note(Step.QUEUE_INTERRUPT)
+            note(Step.QUEUE_INTERRUPT, about=request)
             self.waitq.wake()
 
     def finish(self, request: Request, verb: str, error: int = 0) -> None:

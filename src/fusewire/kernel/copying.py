@@ -65,12 +65,14 @@ class Copy:
             chunk = await self._chunk(size)
             chunks.append(self.buffer.load(self.offset, chunk))
             size -= chunk
-            await self._copied(chunk, Step.COPY_IN)
+            await self._copied(chunk, Step.COPY_PAGE)
         return b"".join(chunks)
 
     async def load_reply(self, request: Request, length: int) -> bytes:
         """Copy the rest of a reply to `request`, which is of `length` bytes and whose header has been copied."""
         self.request = request
+        if events.hook is not None:
+            await step(Step.COPY_IN, about=request)
         return OutHeader(length, 0, request.unique).pack() + await self.load(length - self.offset)
 
     async def _chunk(self, wanted: int) -> int:
@@ -85,7 +87,7 @@ class Copy:
         if request is not None and request.locked:
             request.unlock()
         if events.hook is not None:
-            await step(Step.FAULT)
+            await step(Step.FAULT, about=f"{self.offset} bytes copied")
         assert request is None or not request.locked, "72: no page is fetched while a request is locked"
         self.present = min(await self.buffer.fault_in(self.offset, self.write), PAGE)
         if request is not None:
@@ -95,4 +97,4 @@ class Copy:
         self.offset += size
         self.present -= size
         if self.request is not None and events.hook is not None:
-            await step(said)
+            await step(said, about=self.request)

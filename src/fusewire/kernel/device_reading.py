@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 from fusewire import events
 from fusewire.errors import os_error
-from fusewire.events import Step, named
+from fusewire.events import Step, named, note
 from fusewire.kernel.copying import Copy
 from fusewire.kernel.request import Request
 from fusewire.kernel.stages import COPYING_OUT
@@ -81,8 +81,9 @@ def _request_wait(device: Device, connection: Connection) -> Awaitable[None]:
 
 
 async def _read_interrupt(connection: Connection, room: int | UserBuffer) -> bytes:
-    unique = connection.interrupts.popleft().unique
-    await step(Step.TAKE_INTERRUPT)
+    request = connection.interrupts.popleft()
+    unique = request.unique
+    await step(Step.TAKE_INTERRUPT, about=request)
     message = encode_request("INTERRUPT", unique=unique | FUSE_INT_REQ_BIT, body=InterruptIn(unique))
     return await _hand_over(message, room)
 
@@ -130,20 +131,21 @@ async def _read_request(device: Device, request: Request, room: int | UserBuffer
         request.connection.finish(request, "told")
         return message
     request.move("copied")
+    note(Step.UNLOCK, about=request)
     device.processing[request.unique] = request
     # A signal from now on finds the request here, and its sender sees to it: never both of us.
     interrupted = request.interrupted
     if events.hook is not None:
-        await step(Step.READ)
+        await step(Step.READ, about=request)
     if interrupted and device.processing.get(request.unique) is request:
         request.connection.queue_interrupt(request)
     return message
 
 
 async def _copy_out(request: Request, room: int | UserBuffer) -> None:
-    await step(Step.TAKE)
+    await step(Step.TAKE, about=request)
     if isinstance(room, int):
         request.lock()
-        await step(Step.COPY_OUT)
+        await step(Step.COPY_OUT, about=request)
     else:
         await Copy(room, write=True, request=request).store(request.message)

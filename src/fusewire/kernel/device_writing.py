@@ -69,7 +69,7 @@ async def write(device: Device, message: Buffer | UserBuffer) -> int:
     if not -connection.profile.largest_error <= error <= 0:
         raise _refused(device, 6, f"error {error} is no errno", unique)
     if events.hook is not None:
-        note(Step.LOOK_UP)
+        note(Step.LOOK_UP, about=unique)
     request = device.processing.get(unique) or _look_up(device, unique)
     if unique & FUSE_INT_REQ_BIT and connection.profile.interrupts:
         _interrupt_answered(device, request, unique, error, length)
@@ -137,7 +137,7 @@ async def _finish(device: Device, request: Request, error: int, source: bytes | 
     connection = request.connection
     del device.processing[request.unique]
     if request.stage is GIVEN_UP:
-        note(Step.MATCH)
+        note(Step.MATCH, about=request)
         connection.finish(request, "write")
         raise os_error(errno.ENOENT)
     request.move("write")
@@ -145,7 +145,8 @@ async def _finish(device: Device, request: Request, error: int, source: bytes | 
     refused: OSError | None = None
     try:
         if events.hook is not None:
-            await step(Step.MATCH)
+            note(Step.MATCH, about=request)
+            await step(Step.LOCK, about=request)
         if error:
             if length > _HEADER:
                 refused = _refused(device, 9, f"{length - _HEADER} bytes follow an error", request.unique)
@@ -153,7 +154,7 @@ async def _finish(device: Device, request: Request, error: int, source: bytes | 
             reply = source if isinstance(source, bytes) else await source.load_reply(request, length)
             refused = _decode(device, request, reply, length)
         if events.hook is not None and isinstance(source, bytes):
-            await step(Step.COPY_IN)
+            await step(Step.COPY_IN, about=request)
     except OSError as failure:
         raise device.ended_early(request, _not_read(device, request, failure), os_error(errno.ENOENT)) from None
     except BaseException:  # the writer is being closed
@@ -162,6 +163,7 @@ async def _finish(device: Device, request: Request, error: int, source: bytes | 
     if request.stage is not COPYING_IN or (request.interrupted and request.given_up):
         raise device.ended_early(request, None, os_error(errno.ENOENT))
     device.io.remove(request)
+    note(Step.UNLOCK, about=request)
     connection.finish(request, "copied", errno.EIO if refused else -error)
     if refused is not None:
         raise refused

@@ -28,7 +28,9 @@ import errno
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final
 
+from fusewire import events
 from fusewire.errors import ProtocolError, os_error
+from fusewire.events import Step, note
 from fusewire.kernel.operations.entries import directory_changed
 from fusewire.kernel.operations.pages import invalidate_pages
 from fusewire.kernel.operations.reading import LARGEST
@@ -63,7 +65,13 @@ async def notify(connection: Connection, message: bytes) -> None:
             what it speaks of is not cached; otherwise as its kind says.
     """
     notice = _decode(connection, message)
-    await EFFECTS[notice.notification.name](connection, notice)
+    kind = notice.notification.name
+    name = f"fuse_notify_{kind.lower()}" if events.hook is not None else ""
+    note(Step.CALL, name)
+    try:
+        await EFFECTS[kind](connection, notice)
+    finally:
+        note(Step.RETURN, name)
 
 
 def _decode(connection: Connection, message: bytes) -> Notice:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from fusewire.errors import ProtocolError, os_error
+from fusewire.events import Step, note
 from fusewire.kernel.stages import FAULTING, FINISHED, LOCKED, UNUSED, Stage
 from fusewire.kernel.tasks import Task
 from fusewire.kernel.waitq import WaitQueue
@@ -125,6 +126,11 @@ class Request:
     def __repr__(self) -> str:
         return f"<Request {self.unique} {self.stage.value}>"
 
+    def __str__(self) -> str:
+        """What is asked, and its number once it has one: 'UNLINK 4'. Empty before anything is asked."""
+        name = self.operation.name if hasattr(self, "operation") else ""
+        return f"{name} {self.unique}" if self.unique else name
+
     def ask(
         self,
         name: str,
@@ -151,7 +157,7 @@ class Request:
     def waitq(self) -> WaitQueue:
         """Where its sender sleeps, and in 2005 whoever waits until it is unlocked."""
         if self._waitq is None:
-            self._waitq = WaitQueue("req->waitq", self._holders)
+            self._waitq = WaitQueue("req->waitq", self._holders, about=self)
         return self._waitq
 
     def wake(self) -> None:
@@ -187,6 +193,7 @@ class Request:
         if self.stage not in FAULTING or (self.interrupted and self.given_up):
             raise os_error(errno.ENOENT)
         self.move("lock")
+        note(Step.LOCK, about=self)
 
     def unlock(self) -> None:
         """End the copy of a page: a fault may come (unlock_request).
@@ -197,6 +204,7 @@ class Request:
         if self.stage is Stage.ABORTED:
             raise os_error(errno.ENOENT)
         self.move("unlock")
+        note(Step.UNLOCK, about=self)
         if self.given_up:
             self.wake()
 

@@ -155,7 +155,7 @@ async def send(connection: Connection, request: Request) -> Reply:
     connection.enqueue(request)
     request.references += 1
     if events.hook is not None:
-        await step(Step.QUEUE)
+        await step(Step.QUEUE, about=request)
     connection.waitq.wake()
     await request_wait_answer(request)
     if request.error:
@@ -177,7 +177,7 @@ def drop(connection: Connection, request: Request) -> None:
         return
     request._waitq = None  # which refers to its request: only the garbage collector would free the two, and the reply
     if events.hook is not None:
-        note(Step.PUT)
+        note(Step.PUT, about=request)
     if connection.pool.size is not None and connection.pool.give_back(request):
         connection.blocked_waitq.wake()
     connection.num_waiting -= 1
@@ -192,17 +192,18 @@ def _tell_who_waits_for_the_end(connection: Connection) -> None:
 
 
 async def notify_reply(connection: Connection, unique: int, nodeid: int, body: NotifyRetrieveIn, data: bytes) -> None:
-    """Send the daemon what its NOTIFY_RETRIEVE of number `unique` asked for. Does not wait until it is read.
+    """Send the daemon what its NOTIFY_RETRIEVE of number `unique` asked for, in the name of the task that notified.
+
+    Does not wait until it is read.
 
     Raises:
         OSError: whatever `get` raises; ENOTCONN if the connection is gone.
     """
     request = await connection.get()
-    request.uid = request.gid = request.pid = 0
     request.ask("NOTIFY_REPLY", nodeid, body, (), data)
     if not connection.connected:
         connection.finish(request, "refuse", errno.ENOTCONN)
         raise os_error(errno.ENOTCONN)
     connection.enqueue(request, unique)
-    note(Step.QUEUE)
+    note(Step.QUEUE, about=request)
     connection.waitq.wake()

@@ -27,7 +27,7 @@ import threading
 import types
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Final
 
 from fusewire import events
@@ -166,10 +166,15 @@ def running() -> Task | None:
     return _thread.task
 
 
-@contextmanager
-def outside() -> Iterator[None]:
+def outside() -> AbstractContextManager[None]:
     """Be in no task for a while: what runs now is a program's own code, not the kernel's."""
-    previous, _thread.task = _thread.task, None
+    return standing_for(None)
+
+
+@contextmanager
+def standing_for(task: Task | None) -> Iterator[None]:
+    """Be in `task` for a while, which does not run: what is noted now happens to it."""
+    previous, _thread.task = _thread.task, task
     try:
         yield
     finally:
@@ -186,10 +191,10 @@ def trap(queue: WaitQueue | None) -> Generator[object, None, None]:
     yield TRAP
 
 
-async def step(text: str, name: str = "") -> None:
-    """Say that `text` happens (to `name`), and let another task run."""
+async def step(text: str, name: str = "", about: object = None) -> None:
+    """Say that `text` happens (to `name`), and let another task run; `str(about)` is its detail."""
     if events.hook is not None:
-        events.note(text, name)
+        events.note(text, name, about=about)
         await trap(None)
 
 

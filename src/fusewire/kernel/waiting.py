@@ -42,7 +42,7 @@ async def request_wait_answer(request: Request) -> None:
         try:
             await request.waitq.sleep(request.is_finished, _first_depth(request))
         except InterruptedError:
-            note(Step.INTERRUPT)
+            note(Step.INTERRUPT, about=request)
         else:
             return
     if connection.profile.interrupts:

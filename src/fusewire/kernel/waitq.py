@@ -52,7 +52,7 @@ class WaitQueue:
     known: the arrows of the wait-for graph.
     """
 
-    __slots__ = ("holders", "name", "on_wake", "on_woken", "sleepers")
+    __slots__ = ("about", "holders", "name", "on_wake", "on_woken", "sleepers")
 
     def __init__(
         self,
@@ -60,8 +60,10 @@ class WaitQueue:
         holders: Callable[[], Sequence[Task]] = nobody,
         on_wake: Step = Step.WAKE,
         on_woken: Step = Step.WOKEN,
+        about: object = None,
     ) -> None:
         self.name = name
+        self.about = about  # whose it is, where its name does not say
         self.holders = holders
         self.on_wake, self.on_woken = on_wake, on_woken
         self.sleepers: list[Task] = []
@@ -82,7 +84,7 @@ class WaitQueue:
             task.joined = self
             try:
                 if events.hook is not None:
-                    note(Step.SLEEP, self.name)
+                    note(Step.SLEEP, self.name, about=self.about)
                     task.trapped = None
                     yield TRAP
                 task.trapped = self
@@ -104,7 +106,7 @@ class WaitQueue:
             if task.runnable is not None:  # its runner looks there
                 task.runnable.append(task)
         if events.hook is not None:
-            note(self.on_wake, self.name, tuple(task.name for task in woken), self.on_woken)
+            note(self.on_wake, self.name, tuple(task.name for task in woken), self.on_woken, self.about)
 
     def wake_these(self, tasks: Sequence[Task]) -> None:
         """Let `tasks`, all of them sleepers, test their conditions again. Never sleeps."""

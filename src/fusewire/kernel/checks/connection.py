@@ -23,12 +23,12 @@ from typing import Final
 from weakref import WeakKeyDictionary
 
 from fusewire.kernel.checks.mount import check_idle, check_mount
-from fusewire.kernel.checks.rules import require
+from fusewire.kernel.checks.rules import broken, require
 from fusewire.kernel.checks.transcript import check_transcript
 from fusewire.kernel.connection import Connection
 from fusewire.kernel.device import Device
 from fusewire.kernel.request import Request
-from fusewire.kernel.stages import Stage
+from fusewire.kernel.stages import FINISHED, LOCKED, UNUSED, Stage
 from fusewire.wire import FUSE_UNIQUE_RESEND
 
 __all__ = ["check", "check_at_rest", "check_connection", "check_idle", "check_mount", "check_transcript", "listed"]
@@ -86,15 +86,23 @@ def _check_lists(connection: Connection) -> None:
     requests = list(listed(connection))
     require(1, len(set(requests)) == len(requests), "a request is on at most one list, and once")
     for request in requests:
-        require(4, request.stage is not Stage.FINISHED, f"{request} has finished, and is on no list")
-        require(10, request.references > 0, f"{request} is on a list, which refers to it")
-        require(1, request.stage is not Stage.UNUSED, f"{request} is on a list, so it was sent")
-        slept_on = request._waitq is not None and bool(request._waitq.sleepers)
-        require(10, not slept_on or request.references > 1, f"{request} is referred to by its list and its sender")
+        _check_listed(request)
     at_gate = len(connection.blocked_waitq.sleepers) if connection.connected else 0  # else whoever unmounts
     require(16, connection.num_waiting >= len(requests) + at_gate, "`waiting` counts every request, and the gate")
     if not requests and not connection.num_waiting:
         require(17, not connection.background.number, "nothing is under way in the background")
+
+
+def _check_listed(request: Request) -> None:
+    stage, references = request.stage, request.references
+    if stage is FINISHED:
+        broken(4, f"{request} has finished, and is on no list")
+    if references <= 0:
+        broken(10, f"{request} is on a list, which refers to it")
+    if stage is UNUSED:
+        broken(1, f"{request} is on a list, so it was sent")
+    if references < 2 and request._waitq is not None and request._waitq.sleepers:
+        broken(10, f"{request} is referred to by its list and its sender")
 
 
 def _check_pool(connection: Connection) -> None:
@@ -111,8 +119,11 @@ def _check_pool(connection: Connection) -> None:
 def _check_pending(connection: Connection) -> None:
     last = 0
     for request in connection.pending:
-        require(2, request.stage is Stage.PENDING and request.unique != 0, f"{request} is on `pending`")
-        if request.operation.name != "NOTIFY_REPLY" and not request.unique & FUSE_UNIQUE_RESEND:
+        require(2, request.stage is Stage.PENDING, f"{request} is on `pending`")
+        if request.operation.name == "NOTIFY_REPLY":  # whose number is the daemon's own
+            continue
+        require(2, request.unique != 0, f"{request} has a number")
+        if not request.unique & FUSE_UNIQUE_RESEND:
             require(15, request.unique > last, f"{request} stands on `pending` in the order of numbers")
             last = request.unique
     for request in connection.background.queue:
@@ -128,6 +139,8 @@ def _check_device(device: Device) -> None:
         copier = request.reader if request.stage is Stage.COPYING_OUT else None
         sleeps = copier is not None and copier.asleep_on is not None
         require(72, not sleeps, f"{request} is locked, so who copies it does not sleep")
+        waited_for = request.stage not in LOCKED or request._waitq is None or request.references > 1
+        require(74, waited_for, f"{request} is locked, so its sender, whose memory it is, has not gone")
     if not device.connected:
         left = all(request.locked or request.stage is Stage.LEFT for request in device.io)
         require(13, not device.processing and left, "a device that is gone keeps what is being copied")

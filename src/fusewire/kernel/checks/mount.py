@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
-from fusewire.kernel.checks.rules import require
+from fusewire.kernel.checks.rules import broken, require
 from fusewire.kernel.vfs.dentry import aliases
 from fusewire.kernel.vfs.page_cache import PAGE
 from fusewire.wire import FUSE_ROOT_ID, WriteFlags
@@ -65,22 +65,28 @@ def check_mount(superblock: Superblock, requests: Iterable[Request]) -> None:
 
 
 def _check_inode(superblock: Superblock, nodeid: int, inode: Inode) -> None:
-    require(45, nodeid == inode.nodeid, f"{inode} is found by its nodeid")
-    require(45, _known(inode), f"{inode} is in the table, so the daemon was not told to forget it")
-    require(93, inode.attr_version <= superblock.connection.attr_version, f"{inode} is of a version to come")
-    require(44, inode.references >= inode.aliases, f"{inode} is referred to by each of its names")
-    require(44, inode.references > 0, f"{inode} is in the table, so somebody refers to it")
+    if nodeid != inode.nodeid:
+        broken(45, f"{inode} is found by its nodeid")
+    if not _known(inode):
+        broken(45, f"{inode} is in the table, so the daemon was not told to forget it")
+    if inode.attr_version > superblock.connection.attr_version:
+        broken(93, f"{inode} is of a version to come")
+    if inode.references < inode.aliases:
+        broken(44, f"{inode} is referred to by each of its names")
+    if inode.references <= 0:
+        broken(44, f"{inode} is in the table, so somebody refers to it")
     for lock in (inode._rwsem, inode._dir_mutex):
-        _check_lock(lock)
+        if lock is not None and lock.holders:
+            _check_lock(lock)
 
 
 def _known(inode: Inode) -> bool:
     return inode.nlookup > 0 or inode.nodeid == FUSE_ROOT_ID
 
 
-def _check_lock(lock: Semaphore | None) -> None:
-    gone = [] if lock is None else [task.name for task in lock.holders if task.finished]
-    require(87, not gone, f"{gone} have gone with the {lock.name if lock is not None else ''}")
+def _check_lock(lock: Semaphore) -> None:
+    gone = [task.name for task in lock.holders if task.finished]
+    require(87, not gone, f"{gone} have gone with the {lock.name}")
 
 
 # Pages.
@@ -138,12 +144,22 @@ def _check_names(superblock: Superblock) -> None:
         return
     for dentry in _dentries(superblock):
         inode, below = dentry.inode, len(dentry.children or ())
-        require(45, dentry.count >= below, f"{dentry} is referred to by what stands in it")
-        require(45, not dentry.hashed or _found(dentry), f"{dentry} is found where it stands")
+        if dentry.count < below:
+            broken(45, f"{dentry} is referred to by what stands in it")
+        if dentry.hashed and not _found(dentry):
+            broken(45, f"{dentry} is found where it stands")
         if inode is not None:
-            require(45, _known(inode), f"{dentry} leads to {inode}, which was forgotten")
-            require(45, dentry in aliases(inode), f"{dentry} is one of the names of {inode}")
-            require(45, inode.aliases == sum(1 for _ in aliases(inode)), f"{inode} knows how many names it has")
+            _check_names_of(inode, dentry)
+
+
+def _check_names_of(inode: Inode, dentry: Dentry) -> None:
+    if not _known(inode):
+        broken(45, f"{dentry} leads to {inode}, which was forgotten")
+    names = list(aliases(inode))
+    if dentry not in names:
+        broken(45, f"{dentry} is one of the names of {inode}")
+    if inode.aliases != len(names):
+        broken(45, f"{inode} knows how many names it has")
 
 
 def _dentries(superblock: Superblock) -> Iterator[Dentry]:

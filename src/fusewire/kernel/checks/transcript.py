@@ -187,11 +187,12 @@ class Conversation:
         if name == "INTERRUPT":
             self._check_interrupt(unique, message.body.unique)
             return
+        if name == "NOTIFY_REPLY":  # whose number is the daemon's own
+            return
         require(27, unique != 0 and unique not in self.uniques, f"the number {unique} is used once")
-        if name != "NOTIFY_REPLY":
-            require(27, not self.interrupts or not unique & FUSE_INT_REQ_BIT, f"{name} has the odd number {unique}")
-            require(27, self.resent or not unique & FUSE_UNIQUE_RESEND, f"{unique} was not asked for again")
-            self._check_sequence(unique, name)
+        require(27, not self.interrupts or not unique & FUSE_INT_REQ_BIT, f"{name} has the odd number {unique}")
+        require(27, self.resent or not unique & FUSE_UNIQUE_RESEND, f"{unique} was not asked for again")
+        self._check_sequence(unique, name)
         self.uniques.add(unique)
         self.requests.pop(unique ^ FUSE_UNIQUE_RESEND, None)  # it is answered by its new number alone
 
@@ -326,7 +327,9 @@ class Conversation:
     def _open(self, request: Message, reply: Any) -> None:
         created = next((struct.nodeid for struct in reply.structs if isinstance(struct, EntryOut)), None)
         nodeid = request.header.nodeid if created is None else created
-        self.handles.open(nodeid, next(struct.fh for struct in reply.structs if isinstance(struct, OpenOut)))
+        self.handles.open(
+            nodeid, next(struct.fh for struct in reply.structs if isinstance(struct, OpenOut)), request.operation.name
+        )
 
     def _list(self, request: Message, reply: Any) -> None:
         for record, name in iter_direntplus(reply.data):

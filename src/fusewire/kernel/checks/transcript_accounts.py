@@ -72,22 +72,37 @@ def nodeids(body: Any) -> Iterator[int]:
 
 @dataclass(slots=True)
 class Handles:
-    """How often each handle is open."""
+    """How often each handle is open.
+
+    Where the daemon has no OPEN, Linux sends no RELEASE either, even of files that the daemon has made
+    and opened in one go (CREATE, TMPFILE), and forgets them when they are closed. OPENDIR likewise.
+    """
 
     opened: Counter[Handle] = field(default_factory=Counter)
     closed: set[Handle] = field(default_factory=set)  # that were open once
-    without: bool = False  # the daemon has no OPEN or OPENDIR: the handle is 0 then, and is not opened
+    directories: set[int] = field(default_factory=set)  # nodeids that were opened by OPENDIR
+    absent: set[str] = field(default_factory=set)  # OPEN, OPENDIR: the handle is 0 then, and is not opened
 
-    def open(self, nodeid: int, fh: int) -> None:
+    def open(self, nodeid: int, fh: int, name: str) -> None:
         self.opened[nodeid, fh] += 1
+        if name == "OPENDIR":
+            self.directories.add(nodeid)
+        else:
+            self.directories.discard(nodeid)
 
     def refused(self, name: str, error: int) -> None:
         if name in ("OPEN", "OPENDIR") and error == errno.ENOSYS:
-            self.without = True
+            self.absent.add(name)
+
+    def end_untold(self, nodeid: int) -> bool:
+        """Whether nobody says when what is open of a nodeid is released."""
+        return ("OPENDIR" if nodeid in self.directories else "OPEN") in self.absent
 
     def of(self, nodeid: int) -> list[int]:
-        """Return the handles that are open of a nodeid; none where Linux tells of no end of them (no OPEN)."""
-        return [] if self.without else [fh for (of, fh), count in self.opened.items() if of == nodeid and count]
+        """Return the handles that are open of a nodeid, of whose end one is told."""
+        if self.end_untold(nodeid):
+            return []
+        return [fh for (of, fh), count in self.opened.items() if of == nodeid and count]
 
     def used(self, message: Message, unanswered: Iterable[Message]) -> None:
         """Find what `message` names open; of a RELEASE, that nobody uses it any more."""
@@ -96,7 +111,7 @@ class Handles:
             if name in RELEASING:
                 require(51, self.opened[handle] > 0, f"{name} of {handle[1]}, which is not open")
                 self._release(handle, unanswered)
-            elif not (self.without and handle[1] == 0):
+            elif not (self.absent and handle[1] == 0):
                 rule = 39 if handle not in self.closed else 52 if name == "FLUSH" else 53
                 require(rule, self.opened[handle] > 0, f"{name} by {handle[1]}, which is not open")
 

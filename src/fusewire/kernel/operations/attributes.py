@@ -21,6 +21,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from fusewire.errors import os_error
+from fusewire.events import named
 from fusewire.kernel.operations.pages import invalidate_pages, truncate_pages
 from fusewire.kernel.vfs.attr import (
     LAST_NANOSECOND,
@@ -75,6 +76,7 @@ async def refresh(inode: Inode, mask: int, file: OpenFile | None = None) -> None
         await getattr_now(inode, file)
 
 
+@named("fuse_getattr")
 async def fuse_getattr(inode: Inode, mask: int = STATX_BASIC, flags: int = 0) -> os.stat_result:
     """Return what stat(2) shows, asking the daemon if the attributes in `mask` are not good.
 
@@ -121,6 +123,7 @@ def _sync(inode: Inode, mask: int, flags: int) -> bool:
     return not flags & AT_STATX_DONT_SYNC and inode.stale(mask)
 
 
+@named("fuse_do_getattr")
 async def getattr_now(inode: Inode, file: OpenFile | None = None) -> Attr:
     """Send GETATTR; return the attributes of the reply, whether or not they were believed.
 
@@ -145,6 +148,7 @@ async def getattr_now(inode: Inode, file: OpenFile | None = None) -> Attr:
     return attr
 
 
+@named("fuse_do_statx")
 async def _statx_now(inode: Inode) -> tuple[os.stat_result, int | None, int]:
     """Send STATX; what it says is kept if it says all that GETATTR would."""
     inode.acls = None

@@ -12,6 +12,7 @@ import errno
 from typing import TYPE_CHECKING
 
 from fusewire.errors import os_error
+from fusewire.events import named
 from fusewire.kernel.operations.lock_owner import owner_of
 from fusewire.kernel.operations.releasing import put_file
 from fusewire.kernel.operations.writeback import write_inode
@@ -33,9 +34,14 @@ async def flush(file: OpenFile) -> None:
     Raises:
         OSError: what writing failed with since the last flush or fsync; otherwise as the daemon says.
     """
+    if file.inode.is_regular and not file.path_only:
+        await fuse_flush(file)
+
+
+@named("fuse_flush")
+async def fuse_flush(file: OpenFile) -> None:
+    """Do as `flush` for a regular file."""
     inode = file.inode
-    if not inode.is_regular or file.path_only:
-        return
     inode.check_bad()
     connection = inode.superblock.connection
     writeback = connection.has(InitFlags.FUSE_WRITEBACK_CACHE)

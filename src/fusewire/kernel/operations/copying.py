@@ -18,6 +18,7 @@ import os
 from typing import TYPE_CHECKING, Final
 
 from fusewire.errors import os_error
+from fusewire.events import named
 from fusewire.kernel.operations.changing import remove_privileges
 from fusewire.kernel.operations.pages import discard_pages
 from fusewire.kernel.operations.read_write import fuse_read, write
@@ -42,6 +43,7 @@ PIPE: Final = 16  # pages in a pipe
 LARGEST_OLD: Final = 0xFFFFF000  # bytes that COPY_FILE_RANGE can say, in whole pages
 
 
+@named("fuse_copy_file_range")
 async def fuse_copy_file_range(source: OpenFile, offset: int, target: OpenFile, target_offset: int, length: int) -> int:
     """Copy `length` bytes from `source` to `target`; return how many were copied.
 

@@ -24,6 +24,7 @@ import errno
 from typing import TYPE_CHECKING, Final
 
 from fusewire.errors import ProtocolError, os_error
+from fusewire.events import named
 from fusewire.kernel.operations.attributes import refresh
 from fusewire.kernel.operations.direntplus import link_direntplus
 from fusewire.kernel.vfs.attr import STATX_ATIME, STATX_MTIME
@@ -79,6 +80,7 @@ def as_shown(entry: Entry) -> Entry:
     return Entry(entry.ino, off, entry.type & DT_MASK, entry.name.partition(b"\0")[0])
 
 
+@named("fuse_readdir")
 async def fuse_readdir(file: OpenFile, room: Room) -> None:
     """Fill `room` with what follows `file.position`, and move that on. The caller holds the directory's semaphore.
 

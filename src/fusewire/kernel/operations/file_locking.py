@@ -23,6 +23,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final
 
 from fusewire.errors import os_error
+from fusewire.events import named
 from fusewire.kernel.operations.lock_owner import lock_owner, owner_of_file
 from fusewire.kernel.tasks import current
 from fusewire.kernel.vfs.file_locks import TO_THE_END, FileLocks, Lock
@@ -69,6 +70,7 @@ async def get_lock(process: Caller, file: OpenFile, wanted: FileLock, ofd: bool)
     return FileLock(found.start, found.end, found.type, found.pid)
 
 
+@named("fuse_getlk")
 async def _ask_for_lock(process: Caller, file: OpenFile, wanted: FileLock, ofd: bool) -> FileLock:
     inode = file.inode
     asked = FileLock(wanted.start, wanted.end, wanted.type, NOBODY)
@@ -115,6 +117,7 @@ async def flock(process: Caller, file: OpenFile, kind: int, *, wait: bool) -> No
         await _restarting(lambda: _locks_of(inode).lock_file(file, kind == fcntl.F_WRLCK, wait))
 
 
+@named("fuse_setlk")
 async def _send(file: OpenFile, owner: int, wanted: FileLock, *, wait: bool, flags: int = 0) -> None:
     inode = file.inode
     body = LkIn(file.fh, owner, wanted, flags)

@@ -18,6 +18,7 @@ import struct
 from typing import TYPE_CHECKING, Final
 
 from fusewire.errors import os_error
+from fusewire.events import named
 from fusewire.kernel.operations.attributes import check_allowed
 from fusewire.kernel.operations.opening import open_inode
 from fusewire.kernel.operations.releasing import put_file
@@ -56,6 +57,7 @@ def size_of(cmd: int) -> int:
     return cmd >> 16 & SIZE_BITS
 
 
+@named("fuse_do_ioctl")
 async def fuse_ioctl(file: OpenFile, cmd: int, arg: int, data: bytes) -> tuple[int, bytes]:
     """Send `cmd` with `data`; return what ioctl(2) returns, and the bytes that it gives, as many as the daemon said.
 
@@ -124,6 +126,7 @@ async def set_file_attributes(dentry: Dentry, cmd: int, data: bytes) -> None:
     await _ask_anew(dentry, cmd, data[: LENGTHS.get(cmd, size_of(cmd))])
 
 
+@named("fuse_priv_ioctl")
 async def _ask_anew(dentry: Dentry, cmd: int, data: bytes) -> bytes:
     """Open the file for one command, and close it (fuse_priv_ioctl)."""
     inode = _file_or_directory(dentry)

@@ -24,6 +24,7 @@ import errno
 from typing import TYPE_CHECKING, Final
 
 from fusewire.errors import os_error
+from fusewire.events import named
 from fusewire.kernel.operations.attributes import change_attributes, settle_pages
 from fusewire.kernel.operations.entries import iget, keep_entry, known, reused, spliced
 from fusewire.kernel.tasks import current
@@ -166,6 +167,7 @@ def _advise_readdirplus(dentry: Dentry) -> None:
     dentry.directory.readdirplus_advised = True
 
 
+@named("fuse_dentry_revalidate")
 async def _revalidate(dentry: Dentry, inode: Inode) -> bool:
     """Ask the daemon whether `dentry` still leads to `inode`.
 
@@ -225,6 +227,7 @@ async def _look_up(parent: Dentry, name: bytes) -> Dentry:
             queue.wake_all()
 
 
+@named("fuse_lookup")
 async def _fuse_lookup(parent: Dentry, name: bytes) -> Dentry:
     directory = parent.positive
     directory.check_bad()

@@ -17,6 +17,7 @@ import mmap
 from typing import TYPE_CHECKING
 
 from fusewire.errors import os_error
+from fusewire.events import named
 from fusewire.kernel.operations.io_mode import use_page_cache
 from fusewire.kernel.operations.pages import invalidate_pages
 from fusewire.kernel.operations.write_pages import link_write_file, state_of
@@ -46,6 +47,7 @@ def check_mappable(file: OpenFile, prot: int, shared: bool) -> None:
         raise os_error(errno.ENODEV)
 
 
+@named("fuse_file_mmap")
 async def fuse_file_mmap(area: Area, file: OpenFile) -> None:
     """Let `area` be a mapping of `file`.
 
@@ -65,6 +67,7 @@ async def fuse_file_mmap(area: Area, file: OpenFile) -> None:
         link_write_file(file)
 
 
+@named("fuse_vma_close")
 async def fuse_vma_close(area: Area, file: OpenFile) -> None:
     """Have all that is dirty in `file` written, since `area` is to be unmapped. Raises nothing."""
     if not area.saves:

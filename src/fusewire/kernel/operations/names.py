@@ -173,7 +173,7 @@ async def _unlinked(dentry: Dentry) -> None:
 # Renaming.
 
 
-@named("fuse_rename")
+@named("fuse_rename2")
 async def fuse_rename(old: Dentry, new: Dentry, flags: int) -> None:
     """Rename `old` to `new`, which may be negative; `flags` are RenameFlags.
 
@@ -224,6 +224,7 @@ async def _rename(name: str, old: Dentry, new: Dentry, body: WireStruct, flags: 
 # Reading a symlink.
 
 
+@named("fuse_get_link")
 async def fuse_get_link(inode: Inode) -> bytes:
     """Return what the symlink `inode` says, up to its first NUL.
 

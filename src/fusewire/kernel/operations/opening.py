@@ -20,6 +20,7 @@ import stat
 from typing import TYPE_CHECKING, Final
 
 from fusewire.errors import os_error
+from fusewire.events import named
 from fusewire.kernel.operations.attributes import settle_pages
 from fusewire.kernel.operations.creation import creation_extensions, masked
 from fusewire.kernel.operations.entries import directory_changed, iget, instantiate
@@ -111,6 +112,7 @@ def _opened(file: OpenFile) -> OpenFile:
     return file
 
 
+@named("fuse_dir_open")
 async def _open_dir(file: OpenFile) -> None:
     """Have the daemon open a directory, unless it has said that it need not know (OPENDIR: ENOSYS)."""
     file.open_flags = OpenFlags.FOPEN_KEEP_CACHE | OpenFlags.FOPEN_CACHE_DIR
@@ -120,6 +122,7 @@ async def _open_dir(file: OpenFile) -> None:
         await invalidate_pages(file.inode)
 
 
+@named("fuse_open")
 async def _open_regular(file: OpenFile) -> None:
     inode = file.inode
     connection = inode.superblock.connection
@@ -191,6 +194,7 @@ async def _finish_open(file: OpenFile) -> None:
 # Making what does not exist.
 
 
+@named("fuse_create_open")
 async def fuse_create(parent: Dentry, dentry: Dentry, flags: int, mode: int) -> OpenFile:
     """Make a regular file at the negative `dentry` and open it, in one request. The caller holds `parent`'s lock.
 
@@ -217,6 +221,7 @@ async def fuse_create(parent: Dentry, dentry: Dentry, flags: int, mode: int) -> 
         raise
 
 
+@named("fuse_tmpfile")
 async def fuse_tmpfile(parent: Dentry, dentry: Dentry, flags: int, mode: int) -> OpenFile:
     """Make a regular file without a name in `parent`, and open it; `dentry`, unhashed and negative, stands for it.
 

@@ -24,7 +24,7 @@ import mmap
 from typing import TYPE_CHECKING, Final
 
 from fusewire.errors import os_error
-from fusewire.events import named
+from fusewire.events import Step, named
 from fusewire.kernel.operations.readahead import async_readahead, read_around, state_of, sync_readahead
 from fusewire.kernel.operations.reading import read_locked
 from fusewire.kernel.operations.releasing import put_file
@@ -133,7 +133,7 @@ async def _locked_page(file: OpenFile, area: Area, number: int) -> Page:
     cache, index = PageCache.of(file.inode), area.index(number)
     while True:
         _check_size(file.inode, index)
-        await step("[find or create page]")
+        await step(Step.FIND_PAGE, about=f"page {index}")
         await _readahead(file, area.advice, index, cache.find(index))
         page = cache.get(index)
         await page.lock(Sleep.KILLABLE)

@@ -22,6 +22,7 @@ import stat
 from typing import TYPE_CHECKING, Final
 
 from fusewire.errors import os_error
+from fusewire.events import named
 from fusewire.kernel.operations.acl import acl_grants
 from fusewire.kernel.operations.attributes import getattr_now
 from fusewire.kernel.vfs.attr import STATX_GID, STATX_MODE, STATX_UID
@@ -136,6 +137,7 @@ async def _refresh(inode: Inode) -> None:
     await getattr_now(inode)
 
 
+@named("fuse_access")
 async def _ask(inode: Inode, mask: int) -> None:
     connection = inode.superblock.connection
     if "ACCESS" in connection.absent:

@@ -13,6 +13,7 @@ import errno
 import select
 from typing import TYPE_CHECKING, Final
 
+from fusewire.events import named
 from fusewire.wire import PollFlags, PollIn
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ __all__ = ["READY", "fuse_poll"]
 READY: Final = select.POLLIN | select.POLLOUT | select.POLLRDNORM | select.POLLWRNORM
 
 
+@named("fuse_file_poll")
 async def fuse_poll(file: OpenFile, events: int, poller: Poller) -> int:
     """Return which POLL* are so, of `events` at least; register `poller` if it wants to be told of changes.
 

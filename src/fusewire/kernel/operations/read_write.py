@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 
+from fusewire.events import named
 from fusewire.kernel.operations.attributes import refresh
 from fusewire.kernel.operations.cached_write import cached_write
 from fusewire.kernel.operations.changing import remove_privileges
@@ -33,6 +34,7 @@ from fusewire.wire import InitFlags
 __all__ = ["fuse_read", "fuse_write", "write"]
 
 
+@named("fuse_file_read_iter")
 async def fuse_read(file: OpenFile, offset: int, size: int) -> bytes:
     """Return at most `size` bytes from `offset` on; fewer at the end of the file, or where reading fails later on.
 
@@ -67,6 +69,7 @@ async def fuse_write(file: OpenFile, offset: int, data: bytes | bytearray | memo
     return await write(Iocb(file, offset), data)
 
 
+@named("fuse_file_write_iter")
 async def write(iocb: Iocb, data: bytes | bytearray | memoryview | UserBuffer) -> int:
     """Write `data` as `iocb` says, and move its position on; return and errors as `fuse_write`."""
     iocb.file.inode.check_bad()

@@ -25,6 +25,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from fusewire.events import named
 from fusewire.kernel.operations.releasing import put_file
 from fusewire.kernel.vfs.attr import STATX_ATIME
 from fusewire.kernel.vfs.page_cache import PAGE, PageCache
@@ -188,16 +189,19 @@ async def _read_window(file: OpenFile, index: int, count: int, ahead: int) -> No
     run: list[Page] = []
     for number in range(index, index + count):
         if number in cache.pages:
-            await _read_run(file, cache, run)
+            if run:
+                await fuse_readahead(file, cache, run)
             run = []
             continue
         page = cache.add(number)
         page.mark = number == mark
         run.append(page)
-    await _read_run(file, cache, run)
+    if run:
+        await fuse_readahead(file, cache, run)
 
 
-async def _read_run(file: OpenFile, cache: PageCache, run: list[Page]) -> None:
+@named("fuse_readahead")
+async def fuse_readahead(file: OpenFile, cache: PageCache, run: list[Page]) -> None:
     """Have consecutive pages read, which are ours and locked; drop those for which there is no time now."""
     connection = file.inode.superblock.connection
     most = max(1, min(connection.settings.max_pages, file.inode.superblock.options.max_read // PAGE))

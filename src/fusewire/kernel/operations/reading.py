@@ -132,7 +132,7 @@ async def read_locked(file: OpenFile, page: Page) -> None:
     Raises:
         OSError: EIO if the inode is bad; otherwise as the daemon says. The page stays not uptodate.
     """
-    note(Step.CALL, "fuse_readpage")
+    note(Step.CALL, "fuse_readpage", about=page)
     try:
         await fill_page(file, page)
     finally:
@@ -170,7 +170,7 @@ async def read_page(file: OpenFile, index: int) -> Page:
     Source: mm/filemap.c, filemap_fault.
     """
     cache = PageCache.of(file.inode)
-    await step("[find or create page]")
+    await step(Step.FIND_PAGE, about=f"page {index}")
     page = cache.find(index)
     if page is None:
         await read_around(file, index)

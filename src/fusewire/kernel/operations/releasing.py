@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
+from fusewire.events import Step, note
 from fusewire.kernel.operations.io_mode import leave_mode
 from fusewire.kernel.operations.lock_owner import owner_of_file
 from fusewire.wire import ReleaseFlags, ReleaseIn
@@ -35,7 +36,10 @@ def put_file(file: OpenFile) -> None:
     if file.poll_waitq is not None:
         file.poll_waitq.wake_all()
     if file.opened and _release_is_wanted(file):
+        name = "fuse_dir_release" if inode.is_dir else "fuse_release"
+        note(Step.CALL, name)
         _release_in_background(file)
+        note(Step.RETURN, name)
     file.dentry.put()
 
 

@@ -24,6 +24,7 @@ import errno
 import stat
 from typing import TYPE_CHECKING, Final
 
+from fusewire.events import named
 from fusewire.kernel.operations.attributes import check_allowed, check_attr, getattr_now, settle_pages
 from fusewire.kernel.operations.lock_owner import lock_owner
 from fusewire.kernel.operations.privileges import remove_capabilities
@@ -60,6 +61,7 @@ async def set_size(file: OpenFile, size: int) -> None:
     await _do_setattr(file.inode, Change(Changing.SIZE | Changing.FILE, size=size, file=file))
 
 
+@named("fuse_setattr")
 async def fuse_setattr(inode: Inode, change: Change, dentry: Dentry | None = None) -> None:
     """Have the daemon make `change` of the inode, a directory's that was found by `dentry`.
 

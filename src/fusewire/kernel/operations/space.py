@@ -15,6 +15,7 @@ import os
 from typing import TYPE_CHECKING, Final
 
 from fusewire.errors import os_error
+from fusewire.events import named
 from fusewire.kernel.operations.attributes import refresh
 from fusewire.kernel.operations.changing import remove_privileges
 from fusewire.kernel.operations.pages import truncate_range
@@ -37,6 +38,7 @@ KEEP_SIZE: Final = FallocateFlags.FALLOC_FL_KEEP_SIZE
 ZEROING: Final = FallocateFlags.FALLOC_FL_PUNCH_HOLE | FallocateFlags.FALLOC_FL_ZERO_RANGE
 
 
+@named("fuse_file_llseek")
 async def fuse_lseek(file: OpenFile, offset: int, whence: int) -> int:
     """Move the position of `file`, whose lock the caller holds, and return it.
 
@@ -91,6 +93,7 @@ def _set_position(file: OpenFile, position: int) -> int:
     return position
 
 
+@named("fuse_file_fallocate")
 async def fuse_fallocate(file: OpenFile, mode: int, offset: int, length: int) -> None:
     """Have the daemon provide room for `length` bytes at `offset`, or take what is there away, as `mode` says.
 

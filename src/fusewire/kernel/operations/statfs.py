@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Final
 
+from fusewire.events import named
 from fusewire.kernel.vfs.credentials import allowed
 from fusewire.wire import Kstatfs
 
@@ -22,6 +23,7 @@ __all__ = ["fuse_statfs"]
 NOTHING: Final = Kstatfs()
 
 
+@named("fuse_statfs")
 async def fuse_statfs(inode: Inode) -> os.statvfs_result:
     """Return what statvfs(3) shows of the mount on which `inode` is: sizes in units of `f_frsize` bytes.
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING
 
+from fusewire.events import named
 from fusewire.kernel.operations import writeback
 from fusewire.wire import FsyncFlags, FsyncIn, SyncfsIn
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["fuse_fsync", "fuse_syncfs"]
 
 
+@named("fuse_fsync")
 async def fuse_fsync(file: OpenFile, datasync: bool = False, first: int = 0, last: int | None = None) -> None:
     """Write the pages `first` to `last` out, and have the daemon make all safe; with `datasync` not what is only times.
 
@@ -43,6 +45,7 @@ async def fuse_fsync(file: OpenFile, datasync: bool = False, first: int = 0, las
         await _ask_if_known(inode.superblock, name, inode.nodeid, body)
 
 
+@named("fuse_sync_fs")
 async def fuse_syncfs(superblock: Superblock) -> None:
     """Write everything on a mount out; only a mount of a block device is told so (SYNCFS).
 

@@ -21,7 +21,15 @@ from fusewire.wire import SetattrIn, SetattrValid
 if TYPE_CHECKING:
     from fusewire.kernel.vfs.inode import Inode
 
-__all__ = ["flush_dirty_times", "flush_time_update", "flush_times", "touch", "update_cached_ctime", "update_ctime"]
+__all__ = [
+    "flush_dirty_times",
+    "flush_time_update",
+    "flush_times",
+    "sync_times",
+    "touch",
+    "update_cached_ctime",
+    "update_ctime",
+]
 
 SECOND: Final = 1_000_000_000  # nanoseconds
 FIRST_CTIME_MINOR: Final = 23
@@ -87,19 +95,24 @@ async def flush_times(inode: Inode) -> None:
 
 
 async def flush_time_update(inode: Inode) -> None:
-    """Tell the daemon at once of times that changed here; an error is kept for who asks.
+    """Tell the daemon at once of times that changed here; an error is kept for who asks."""
+    try:
+        await sync_times(inode)
+    except OSError as error:
+        state_of(inode).fail(error.errno or errno.EIO)
 
-    Whoever writes the inode back is waited for first, and so are pages on their way (sync_inode_metadata).
+
+async def sync_times(inode: Inode) -> None:
+    """Tell the daemon the times if they have changed; errors as `flush_times` (sync_inode_metadata).
+
+    Whoever writes the inode back is waited for first, though all may be clean then; so are pages on their way.
     """
     writeback = inode.writeback
-    if writeback is None or not writeback.times_dirty:
+    if writeback is None or not (writeback.times_dirty or writeback.sync.holders):
         return
     async with writeback.sync.exclusive():
         await wait_written(inode)
-        try:
-            await flush_dirty_times(inode)
-        except OSError as error:
-            writeback.fail(error.errno or errno.EIO)
+        await flush_dirty_times(inode)
     forget_clean(inode)
 
 

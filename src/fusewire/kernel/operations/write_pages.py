@@ -25,6 +25,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from fusewire.errors import os_error
+from fusewire.events import Step, note
 from fusewire.kernel.operations.releasing import put_file
 from fusewire.kernel.vfs.attr import STATX_BLOCKS, STATX_CTIME, STATX_MTIME
 from fusewire.kernel.vfs.page_cache import PAGE
@@ -207,6 +208,7 @@ def _send(inode: Inode, batch: Batch) -> None:
         body = WriteIn(batch.file.fh, offset, size, WriteFlags.FUSE_WRITE_CACHE)
         data = batch.data()[:size]
         end = partial(_written, inode, batch)
+        note(Step.CALL, "fuse_send_writepage")
         try:
             inode.superblock.connection.ask_background(
                 "WRITE", inode.nodeid, body, data=data, end=end, force=True, nocreds=True
@@ -214,6 +216,8 @@ def _send(inode: Inode, batch: Batch) -> None:
             return
         except OSError:
             pass  # the connection is gone
+        finally:
+            note(Step.RETURN, "fuse_send_writepage")
     _finish(inode, batch)
 
 

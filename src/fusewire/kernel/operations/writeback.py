@@ -22,7 +22,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
 from fusewire.errors import os_error
-from fusewire.kernel.operations.times import flush_dirty_times
+from fusewire.kernel.operations.times import flush_dirty_times, sync_times
 from fusewire.kernel.operations.write_pages import forget_clean, send_queued, state_of, wait_written, write_pages
 from fusewire.kernel.waitq import Sleep
 
@@ -71,20 +71,28 @@ async def write_and_wait(inode: Inode, first: int = 0, last: int | None = None) 
 async def write_inode(inode: Inode) -> None:
     """Send all that the daemon has not been told, pages and then times, and wait (write_inode_now).
 
+    Whoever is writing it back is waited for first: what he sends is not dirty any more, nor safe yet.
+
     Raises:
         OSError: as `write_and_wait`, or as `flush_times`.
     """
     writeback = inode.writeback
-    if writeback is None or not (writeback.is_dirty or writeback.under_way):
+    if writeback is None or not (writeback.is_unsaved or writeback.sync.holders):
         return
     async with writeback.sync.exclusive():
-        failed: OSError | None = None
-        try:
-            await write_and_wait(inode)
-        except OSError as error:
-            failed = error
-        await flush_dirty_times(inode)
+        if writeback.is_unsaved:
+            await _write_pages_and_times(inode)
     forget_clean(inode)
+
+
+async def _write_pages_and_times(inode: Inode) -> None:
+    """Write both, though the first may fail, whose error it then is."""
+    failed: OSError | None = None
+    for write in (write_and_wait, flush_dirty_times):
+        try:
+            await write(inode)
+        except OSError as error:
+            failed = failed or error
     if failed is not None:
         raise failed
 
@@ -106,8 +114,7 @@ async def write_before_fsync(file: OpenFile, first: int = 0, last: int | None = 
     check_failures(file)
     await sync_writes(inode)
     check_failures(file)
-    await flush_dirty_times(inode)
-    forget_clean(inode)
+    await sync_times(inode)
 
 
 def check_failures(file: OpenFile) -> None:
@@ -187,13 +194,19 @@ async def sync_inodes(superblock: Superblock) -> None:
 async def _write_quietly(inode: Inode, wait: bool) -> None:
     inode.hold()
     try:
-        if wait:
-            await write_inode(inode)
-        else:
-            await write_pages(inode, wait=False)
-            await flush_dirty_times(inode)
-            forget_clean(inode)
+        await (write_inode(inode) if wait else _write_unless_others_do(inode))
     except OSError:
         pass  # kept for who asks, or the connection is gone
     finally:
         inode.drop()
+
+
+async def _write_unless_others_do(inode: Inode) -> None:
+    """Send pages and times without waiting for pages; nothing if somebody is at it (writeback_sb_inodes)."""
+    writeback = inode.writeback
+    if writeback is None or writeback.sync.holders:
+        return
+    async with writeback.sync.exclusive():
+        await write_pages(inode, wait=False)
+        await flush_dirty_times(inode)
+    forget_clean(inode)

@@ -15,6 +15,7 @@ import errno
 from typing import TYPE_CHECKING, Final
 
 from fusewire.errors import os_error
+from fusewire.events import named
 from fusewire.kernel.operations.attributes import check_allowed
 from fusewire.kernel.operations.times import update_ctime
 from fusewire.wire import GetxattrIn, SetxattrIn, WireStruct
@@ -36,6 +37,7 @@ __all__ = [
 XATTR_SIZE_MAX: Final = 65536  # bytes of a value, and of a list of names
 
 
+@named("fuse_getxattr")
 async def fuse_getxattr(inode: Inode, name: bytes, size: int) -> bytes:
     """Return the value of `name`, which is to be no longer than `size` bytes (not 0).
 
@@ -48,6 +50,7 @@ async def fuse_getxattr(inode: Inode, name: bytes, size: int) -> bytes:
     return bytes(reply.data)
 
 
+@named("fuse_getxattr")
 async def xattr_length(inode: Inode, name: bytes) -> int:
     """Return how long the value of `name` is, in bytes; errors as `fuse_getxattr`."""
     inode.check_bad()
@@ -55,6 +58,7 @@ async def xattr_length(inode: Inode, name: bytes) -> int:
     return min(int(reply.structs[0].size), XATTR_SIZE_MAX)
 
 
+@named("fuse_listxattr")
 async def fuse_listxattr(inode: Inode, size: int) -> bytes:
     """Return the names, each ending in NUL, which are to be no longer than `size` bytes (not 0).
 
@@ -71,6 +75,7 @@ async def fuse_listxattr(inode: Inode, size: int) -> bytes:
     return names
 
 
+@named("fuse_listxattr")
 async def list_length(inode: Inode) -> int:
     """Return how long the list of names is, in bytes; errors as `fuse_listxattr`."""
     inode.check_bad()
@@ -79,6 +84,7 @@ async def list_length(inode: Inode) -> int:
     return min(int(reply.structs[0].size), XATTR_SIZE_MAX)
 
 
+@named("fuse_setxattr")
 async def fuse_setxattr(inode: Inode, name: bytes, value: bytes, flags: int = 0, extra: int = 0) -> None:
     """Give `name` a value. The caller holds the inode semaphore.
 
@@ -94,6 +100,7 @@ async def fuse_setxattr(inode: Inode, name: bytes, value: bytes, flags: int = 0,
     await update_ctime(inode)
 
 
+@named("fuse_removexattr")
 async def fuse_removexattr(inode: Inode, name: bytes) -> None:
     """Take `name` away; errors as `fuse_setxattr`. The caller holds the inode semaphore."""
     inode.check_bad()

@@ -47,7 +47,16 @@ class Opening:
     __slots__ = ("access", "flags", "mode")
 
     def __init__(self, flags: int, mode: int) -> None:
-        """Raises OSError: EINVAL for flags that contradict each other."""
+        """Check both.
+
+        Raises:
+            OSError: EINVAL for flags that contradict each other.
+            TypeError: for a mode as of the builtin `open`.
+        """
+        if isinstance(flags, str):
+            raise TypeError(
+                f"flags={flags!r}: they are numbers here, as for os.open: os.O_RDONLY, os.O_RDWR | os.O_CREAT"
+            )
         flags &= KNOWN
         if flags & os.O_PATH:
             flags &= WITH_PATH

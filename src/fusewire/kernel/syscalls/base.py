@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Coroutine
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 from fusewire import events
-from fusewire.events import Step, note
+from fusewire.events import Step, arguments, failure, note
 from fusewire.kernel.tasks import running
 from fusewire.kernel.vfs.caller import Caller
 from fusewire.kernel.waiting import ERESTARTNOINTR
@@ -22,6 +22,26 @@ __all__ = ["syscall"]
 P = ParamSpec("P")
 T = TypeVar("T")
 C = TypeVar("C", bound=Caller)
+
+OTHER_NAMES: Final = {  # what Linux calls the methods whose names in `os` are not its own
+    "_readlink": "readlink",
+    "dup_from": "fcntl",
+    "exec": "execve",
+    "fstatvfs": "fstatfs",
+    "get_flags": "fcntl",
+    "get_xattr_length": "getxattr",
+    "getlk": "fcntl",
+    "link_fd": "linkat",
+    "list_xattr_length": "listxattr",
+    "lockf": "fcntl",
+    "mkfifo": "mknod",
+    "posix_fadvise": "fadvise64",
+    "posix_fallocate": "fallocate",
+    "set_flags": "fcntl",
+    "setlk": "fcntl",
+    "statvfs": "statfs",
+    "utime": "utimensat",
+}
 
 
 def syscall(
@@ -35,7 +55,7 @@ def syscall(
     Raises:
         Killed: instead of anything else, if the task was killed meanwhile.
     """
-    name = f"sys_{function.__name__.rstrip('_')}"
+    name = f"sys_{OTHER_NAMES.get(function.__name__, function.__name__)}"
 
     @functools.wraps(function)
     async def called(self: C, /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -44,19 +64,21 @@ def syscall(
             return await self.system.runner.perform(called(self, *args, **kwargs), self)
         caller, task.process = task.process, self
         if events.hook is not None:
-            note(Step.CALL, name)
+            note(Step.CALL, name, about=arguments(args))
         try:
             while True:
+                outcome = ""
                 try:
                     result = await function(self, *args, **kwargs)
                     break
                 except OSError as error:
+                    outcome = failure(error)
                     task.take_signals(error)
                     if error.errno != ERESTARTNOINTR:
                         raise
         finally:
             if events.hook is not None:
-                note(Step.RETURN, name)
+                note(Step.RETURN, name, about=outcome)
             task.process = caller
         if task.signal:
             task.take_signals()

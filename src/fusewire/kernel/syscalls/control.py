@@ -20,6 +20,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple, TypeAlias
 
 from fusewire.errors import os_error
+from fusewire.kernel.operations.bmap import fuse_bmap
 from fusewire.kernel.operations.ioctl import (
     FS_IOC_FSGETXATTR,
     FS_IOC_FSSETXATTR,
@@ -38,6 +39,7 @@ from fusewire.kernel.syscalls.base import syscall
 from fusewire.kernel.syscalls.memory import Memory
 from fusewire.kernel.tasks import current
 from fusewire.kernel.vfs.credentials import owner_or_capable
+from fusewire.kernel.vfs.inode import Inode
 from fusewire.kernel.vfs.open_file import OpenFile
 from fusewire.kernel.vfs.polling import Poller
 
@@ -54,6 +56,7 @@ FIONCLEX: Final = 0x5450
 FIOCLEX: Final = 0x5451
 FIOQSIZE: Final = 0x5460
 INT: Final = struct.Struct("=i")
+INT_MAX: Final = 0x7FFFFFFF
 LONG_LONG: Final = struct.Struct("=q")
 BLOCK: Final = 4096  # bytes, as FIGETBSZ says
 SECTOR: Final = 512  # bytes, which st_blocks counts
@@ -110,7 +113,7 @@ class Control(Memory):
         elif cmd == FIONREAD and inode.is_regular:
             await memory.store(INT.pack(_low_bits(inode.size - file.position)))
         elif cmd == FIBMAP and inode.is_regular:
-            await self._bmap(memory)
+            await self._bmap(inode, memory)
         elif cmd in ATTRIBUTES:
             return await self._attributes(file, cmd, memory)
         else:
@@ -130,12 +133,18 @@ class Control(Memory):
             return None
         return 0
 
-    async def _bmap(self, memory: Buffer) -> None:
-        """Say that no block of a file has a place on a device, since there is none."""
+    async def _bmap(self, inode: Inode, memory: Buffer) -> None:
+        """Have the number of a file's block become the number that it has on the device (ioctl_fibmap)."""
         if not self.credentials.privileged:
             raise os_error(errno.EPERM)
-        await memory.load(INT.size)
-        await memory.store(INT.pack(0))
+        (block,) = INT.unpack(await memory.load(INT.size))
+        if block < 0:
+            raise os_error(errno.EINVAL)
+        found = await fuse_bmap(inode, block)
+        too_far = found > INT_MAX
+        await memory.store(INT.pack(0 if too_far else found))
+        if too_far:
+            raise os_error(errno.ERANGE)
 
     # poll and select
 

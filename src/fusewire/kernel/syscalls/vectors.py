@@ -118,15 +118,35 @@ async def scatter_on(file: OpenFile, size: int, buffers: Sequence[Room]) -> int:
 
 
 async def scatter(buffers: Sequence[Room], data: bytes) -> int:
-    """Put `data` into `buffers`, one after the other; return how many bytes there were."""
-    left = memoryview(data)
+    """Put `data` into `buffers`, one after the other, as far as there is memory; return how many bytes that were.
+
+    Raises:
+        OSError: EFAULT if there is none for the first byte.
+    """
+    done = 0
     for each in buffers:
-        buffer, done = user_buffer(each), 0
-        while left and done < len(buffer):
-            size = min(len(left), len(buffer) - done, await buffer.fault_in(done, write=True))
-            buffer.store(done, left[:size])
-            left, done = left[size:], done + size
-    return len(data) - len(left)
+        stored, fault = await fill(user_buffer(each), memoryview(data)[done:])
+        done += stored
+        if fault is not None and done:
+            break
+        if fault is not None:
+            raise fault
+    return done
+
+
+async def fill(buffer: UserBuffer, data: memoryview) -> tuple[int, OSError | None]:
+    """Put as much of `data` into `buffer` as it holds; return how many bytes, and the EFAULT before the end."""
+    done, room = 0, min(len(buffer), len(data))
+    try:
+        while done < room:
+            size = min(room - done, await buffer.fault_in(done, write=True))
+            buffer.store(done, data[done : done + size])
+            done += size
+    except OSError as error:
+        if error.errno != errno.EFAULT:
+            raise
+        return done, error
+    return done, None
 
 
 async def gather(buffers: Sequence[Memory]) -> bytes:

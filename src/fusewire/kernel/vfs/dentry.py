@@ -6,8 +6,9 @@ While it is *hashed* its parent finds it among its `children`.
 
 With its last reference an unhashed dentry dies, and its inode may with it. A hashed one stays,
 unused, until it is pruned, even if it may not be believed any more: it costs the daemon nothing,
-and when it is next met the daemon is asked whether it still holds. (Only virtiofs has expired
-ones die at once; a negative one that has expired says nothing, and dies here, which nobody sees.)
+and when it is next met the daemon is asked whether it still holds. (Only virtiofs has expired ones
+die at once.) Of negative ones no more than some thousands stay, for there is no end of names that
+lead nowhere (superblock.py).
 
 `expires` says until when the daemon's answer holds, `epoch` what INC_EPOCH has not yet outdated.
 
@@ -114,7 +115,11 @@ class Dentry:
             dentry.count -= 1
             if dentry.superblock.detached:
                 dentry.superblock.end_if_unused()
-            if dentry.count or dentry._worth_keeping:
+            if dentry.count:
+                return
+            if dentry._worth_keeping:
+                if dentry.inode is None:
+                    dentry.superblock.keep_missing(dentry)
                 return
             dentry = dentry._die()
 
@@ -126,6 +131,7 @@ class Dentry:
         """Let go of everything; return the parent, whose reference is the caller's to give back."""
         self.drop()
         self.superblock.strays.pop(self, None)
+        self.superblock.missing.pop(self, None)
         self.detach()
         return self.parent
 

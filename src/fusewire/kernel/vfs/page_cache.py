@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
+from fusewire.events import Step
 from fusewire.kernel.tasks import Task, current, step
 from fusewire.kernel.waitq import Sleep, WaitQueue
 
@@ -65,6 +66,9 @@ class Page:
     def __repr__(self) -> str:
         return f"<Page {self.index}>"
 
+    def __str__(self) -> str:
+        return f"page {self.index}"
+
     def try_lock(self) -> bool:
         """Lock it unless somebody else has; say whether we have now."""
         if self.locked:
@@ -78,7 +82,7 @@ class Page:
         Raises:
             OSError: EINTR if a signal that ends a sleep of this `depth` came first.
         """
-        await step("[lock page]")
+        await step(Step.LOCK_PAGE, about=self)
         while not self.try_lock():
             await self._queue().sleep(until=lambda: not self.locked, depth=depth)
 
@@ -109,7 +113,7 @@ class Page:
 
     def _queue(self) -> WaitQueue:
         if self.waitq is None:
-            self.waitq = WaitQueue(f"page {self.index}", holders=self._holders)
+            self.waitq = WaitQueue(str(self), holders=self._holders)
         return self.waitq
 
     def _wake(self) -> None:

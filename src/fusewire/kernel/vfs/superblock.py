@@ -10,9 +10,10 @@ Source: fs/fuse/inode.c, fuse_iget, fuse_evict_inode, fuse_parse_param.
 from __future__ import annotations
 
 import contextlib
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from fusewire.kernel.control import Control
 from fusewire.kernel.locks import Semaphore
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from fusewire.kernel.waitq import WaitQueue
 
 __all__ = ["Options", "Superblock"]
+
+MOST_MISSING: Final = 10_000  # negative names that nobody uses, which would otherwise pile up for ever
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,7 @@ class Superblock:
         self.detached = False  # nobody finds it any more
         self.ending = False
         self.root: Dentry  # set by who mounts it
+        self.missing: OrderedDict[Dentry, None] = OrderedDict()  # negative names, unused for longest first
         self.strays: dict[Dentry, None] = {}  # a set: unhashed directories in which names are still known
 
     @property
@@ -92,6 +96,18 @@ class Superblock:
             stray.prune()
             stray.put()
         self.root.prune()
+
+    def keep_missing(self, name: Dentry) -> None:
+        """Keep a negative name that nobody uses now; of too many let that go which was unused for longest.
+
+        On Linux it is the shrinker that lets go, when memory is short.
+        """
+        self.missing[name] = None
+        self.missing.move_to_end(name)
+        if len(self.missing) > MOST_MISSING:
+            oldest, _ = self.missing.popitem(last=False)
+            if oldest.inode is None and oldest.hashed and not oldest.count:
+                oldest.shrink()
 
     # Where it stands.
 

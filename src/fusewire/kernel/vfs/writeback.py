@@ -87,6 +87,11 @@ class Writeback:
     def is_dirty(self) -> bool:
         return bool(self.dirty) or self.times_dirty
 
+    @property
+    def is_unsaved(self) -> bool:
+        """Whether anything is dirty, or on its way in pages."""
+        return self.is_dirty or bool(self.under_way)
+
     def fail(self, code: int) -> None:
         """Keep the error of a WRITE."""
         if not code:

@@ -1,0 +1,71 @@
+"""The calls that programs are made of: how often each is made, and what it is given."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from differential.generate import attributes, content, files, names
+from differential.generate.belief import Maker
+
+__all__ = ["MAKERS"]
+
+MAKERS: Final[dict[str, tuple[int, Maker]]] = {  # call: how often, and its arguments
+    "open": (130, files.open_),
+    "close": (50, files.close),
+    "mkdir": (50, names.mkdir),
+    "mknod": (15, names.mknod),
+    "unlink": (35, names.unlink),
+    "rmdir": (15, names.rmdir),
+    "rename": (35, names.rename),
+    "renameat2": (15, names.renameat2),
+    "link": (22, names.link),
+    "symlink": (22, names.symlink),
+    "readlink": (12, names.readlink),
+    "chdir": (12, names.chdir),
+    "fchdir": (3, names.fchdir),
+    "getcwd": (3, names.getcwd),
+    "umask": (4, names.umask),
+    "stat": (50, names.path_only),
+    "lstat": (30, names.path_only),
+    "fstat": (20, files.file_only),
+    "btime": (12, names.path_only),
+    "chmod": (22, attributes.chmod),
+    "fchmod": (6, attributes.fchmod),
+    "chown": (14, attributes.chown),
+    "lchown": (4, attributes.chown),
+    "fchown": (4, attributes.fchown),
+    "utime": (14, attributes.utime),
+    "truncate": (16, attributes.truncate),
+    "ftruncate": (14, attributes.ftruncate),
+    "access": (16, attributes.access),
+    "statvfs": (4, names.path_only),
+    "fstatvfs": (2, files.file_only),
+    "setxattr": (14, attributes.setxattr),
+    "getxattr": (10, attributes.xattr),
+    "listxattr": (8, attributes.listxattr),
+    "removexattr": (6, attributes.xattr),
+    "dup": (8, files.dup),
+    "listdir": (35, files.listdir),
+    "getdents": (8, files.getdents),
+    "read": (45, content.read),
+    "write": (55, content.write),
+    "pread": (30, content.pread),
+    "pwrite": (35, content.pwrite),
+    "lseek": (18, content.lseek),
+    "fsync": (8, files.file_only),
+    "syncfs": (2, files.file_only),
+    "fdatasync": (4, files.file_only),
+    "fallocate": (10, content.fallocate),
+    "copy_file_range": (10, content.copy_file_range),
+    "mmap": (14, content.mmap),
+    "peek": (20, content.peek),
+    "poke": (14, content.poke),
+    "msync": (4, content.map_only),
+    "munmap": (5, content.map_only),
+    "setlk": (6, content.lock),
+    "setlkw": (6, content.lock_wait),
+    "getlk": (3, content.lock),
+    "flock": (5, content.flock),
+    "ioctl": (3, content.ioctl),
+    "poll": (3, content.poll),
+}

@@ -1,0 +1,292 @@
+// Steps through the run that stands in the page: marks its row, and shows what everything is like there.
+//
+// `run` is what as_json.py describes. The table is there already (page.py); all else is made here, anew
+// for each step, from the state at that step and the one before.
+
+const run = JSON.parse(document.getElementById("run").textContent);
+const steps = run.entries.filter((entry) => entry.kind === "step");
+const rows = steps.map((step) => document.getElementById(`step-${step.number}`));
+const nowhere = { queues: {}, sleepers: {}, locks: {}, flags: {}, tasks: {} };
+const QUEUES = ["unused", "background", "pending", "io", "processing", "interrupts", "forgets"];
+
+const panel = document.getElementById("panel");
+const slider = document.getElementById("slider");
+let current = 0; // index of the current step
+
+// --- elements
+
+/** Make an element: `make("li", { class: "new" }, "text", child)`. */
+function make(tag, attributes = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  element.append(...children);
+  return element;
+}
+
+/** A word in a box; `change` is "new", "gone" or "". The marks are for those who do not see colours. */
+function chip(text, change = "", kind = "") {
+  const mark = { new: "+", gone: "−" }[change];
+  const element = make("li", { class: `chip ${kind} ${change}`.trim() }, text);
+  if (mark) element.prepend(make("span", { class: "mark", "aria-hidden": "true" }, mark));
+  if (change === "gone") element.setAttribute("aria-label", `${text}, no longer`);
+  return element;
+}
+
+/** The class of the colour in which a task is drawn. */
+function lane(task) {
+  const column = run.columns.findIndex((each) => each.tasks.includes(task.replace(/, shared$/, "")));
+  return column < 0 ? "" : `lane-${column % 6}`;
+}
+
+// --- comparing
+
+/** What came and what went between two lists, each word as often as it did. */
+function compare(before, after) {
+  const gone = [...before];
+  const come = after.filter((word) => {
+    const at = gone.indexOf(word);
+    if (at >= 0) gone.splice(at, 1);
+    return at < 0;
+  });
+  return { come, gone };
+}
+
+/** Chips of a list: those that stay, those that are new, and those that have just gone. */
+function chips(before, after, kind = () => "") {
+  const { come, gone } = compare(before, after);
+  return [
+    ...after.map((word) => chip(word, come.includes(word) ? "new" : "", kind(word))),
+    ...gone.map((word) => chip(word, "gone", kind(word))),
+  ];
+}
+
+const holders = (locks) => Object.fromEntries(Object.entries(locks).map(([name, lock]) => [name, lock.holders]));
+const waiting = (locks) => Object.fromEntries(Object.entries(locks).map(([name, lock]) => [name, lock.waiting]));
+
+/** Say for each word that comes to a table or goes from it what that means. */
+function* told(before, after, come, gone) {
+  for (const name of new Set([...Object.keys(before), ...Object.keys(after)])) {
+    const change = compare(before[name] ?? [], after[name] ?? []);
+    for (const word of change.come) if (come) yield come(word, name);
+    for (const word of change.gone) if (gone) yield gone(word, name);
+  }
+}
+
+const isLock = (name) => known.locks.includes(name); // whose sleepers are told of as those who wait for it
+
+/** The changes of a step in sentences, for those who hear it, and as a summary. */
+function sentences(before, after) {
+  const from = new Map(told(before.queues, after.queues, null, (word, queue) => [word, queue]));
+  const to = new Map(told(before.queues, after.queues, (word, queue) => [word, queue], null));
+  const moved = [...to].map(([word, queue]) =>
+    from.has(word) ? `${word}: ${from.get(word)} → ${queue}` : `${word} joins ${queue}`);
+  const left = [...from].filter(([word]) => !to.has(word)).map(([word, queue]) => `${word} leaves ${queue}`);
+  const asleep = (states) => Object.fromEntries(Object.entries(states.sleepers).filter(([name]) => !isLock(name)));
+  const ended = Object.entries(after.tasks).filter(([task, how]) =>
+    /^(returned|killed|failed)/.test(how) && before.tasks[task] !== how);
+  return [
+    ...moved, ...left,
+    ...told(holders(before.locks), holders(after.locks), (t, l) => `${t} takes ${l}`, (t, l) => `${t} lets go of ${l}`),
+    ...told(waiting(before.locks), waiting(after.locks), (t, l) => `${t} waits for ${l}`, null),
+    ...told(asleep(before), asleep(after), (t, q) => `${t} sleeps on ${q}`, (t, q) => `${t} wakes from ${q}`),
+    ...told(before.flags, after.flags, (w, t) => `${t}: ${w}`, (w, t) => `${t}: no longer ${w}`),
+    ...ended.map(([task, how]) => `${task} has ${how}`.replace("has killed", "was killed")),
+  ];
+}
+
+// --- the panel
+
+const ROOM = 6; // names of a table that always stand there, so that nothing moves about; of more only those in use
+
+/** Every name that a table of the states ever has, in the order in which they come. */
+function names(table) {
+  return [...new Set(steps.flatMap((step) => Object.keys((step.state ?? nowhere)[table])))];
+}
+
+const known = { sleepers: names("sleepers"), locks: names("locks"), flags: names("flags") };
+
+function section(title, lines) {
+  const filled = lines.length ? make("dl", {}, ...lines.flat()) : make("p", { class: "none" }, "none");
+  return make("section", {}, make("h3", {}, title), filled);
+}
+
+/** A name, and what there is to say of it; dim while that is nothing. */
+function line(name, said, extra = []) {
+  const empty = said.length + extra.length === 0 ? { class: "empty" } : {};
+  return [make("dt", empty, name), make("dd", empty, make("ul", {}, ...said), ...extra)];
+}
+
+function queue(name, before, after) {
+  if (name !== "unused") return line(name, chips(before, after));
+  const change = after.length === before.length ? "" : "new"; // they are all alike, so they are counted
+  return line(name, after.length || before.length ? [chip(`${after.length} requests`, change)] : []);
+}
+
+function lock(name, before = { holders: [], waiting: [] }, after = { holders: [], waiting: [] }) {
+  const waits = chips(before.waiting, after.waiting, lane);
+  return line(name, chips(before.holders, after.holders, lane),
+    waits.length ? [make("ul", { class: "waiting", "aria-label": "waiting" }, ...waits)] : []);
+}
+
+const GLYPHS = [["running", "▶"], ["can go on", "○"], ["asleep", "☾"], ["returned", "✓"], ["killed", "✕"], ["failed", "✕"]];
+
+function task(name, before, after) {
+  const glyph = GLYPHS.find(([words]) => after.startsWith(words))?.[1] ?? "·";
+  const changed = before !== undefined && before !== after ? "changed" : "";
+  const condition = make("span", { class: `condition ${changed}`.trim() },
+    make("span", { class: "glyph", "aria-hidden": "true" }, glyph), after);
+  return [make("dt", { class: lane(name) }, name), make("dd", {}, condition)];
+}
+
+function stateSections(before, after) {
+  const shown = (table) => known[table].length <= ROOM
+    ? known[table] : known[table].filter((name) => name in before[table] || name in after[table]);
+  const list = (table, kind) => shown(table).map((name) =>
+    line(name, chips(before[table][name] ?? [], after[table][name] ?? [], kind)));
+  return [
+    section("Tasks", Object.entries(after.tasks).map(([name, condition]) => task(name, before.tasks[name], condition))),
+    section("Queues", QUEUES.map((name) => queue(name, before.queues[name] ?? [], after.queues[name] ?? []))),
+    section("Asleep", list("sleepers", lane)),
+    section("Locks", shown("locks").map((name) => lock(name, before.locks[name], after.locks[name]))),
+    section("Flags", list("flags")),
+  ];
+}
+
+const unit = steps.length && steps.at(-1).time >= 10 ? ["s", 1] : ["ms", 1000];
+const shownTime = (seconds) => `${(seconds * unit[1]).toFixed(3)} ${unit[0]}`;
+
+/** The remarks that stand between this step and the next. */
+function remarksAfter(step) {
+  const at = run.entries.indexOf(step) + 1;
+  const next = run.entries.findIndex((entry, index) => index >= at && entry.kind === "step");
+  return run.entries.slice(at, next < 0 ? undefined : next).filter((entry) => entry.kind !== "heading");
+}
+
+/** What a step says, and about what; a call's arguments stand in its parentheses. */
+function said(step) {
+  const isCall = step.words.startsWith(">") && step.words.endsWith("()");
+  if (isCall) return [make("code", {}, `${step.words.slice(0, -1)}${step.detail})`)];
+  return [make("code", {}, step.words), ...(step.detail ? [" ", make("i", {}, step.detail)] : [])];
+}
+
+function now(step, previous, changes) {
+  const since = previous ? ` (+${shownTime(step.time - previous.time)})` : "";
+  return [
+    make("p", { class: "count" }, `Step ${step.number} of ${steps.length}`,
+      make("span", {}, `${shownTime(step.time)}${since}`)),
+    make("p", { class: "what" }, make("b", { class: lane(step.task) }, step.task), " ", ...said(step),
+      ...(step.certain ? [] : [" (inferred)"])),
+    make("ul", { class: "changes" }, ...changes.map((text) => make("li", {}, text))),
+    ...remarksAfter(step).map((remark) => make("p", { class: `said ${remark.kind}` },
+      ...(remark.kind === "deadlock" ? [make("strong", {}, "*DEADLOCK*"), " "] : []), remark.text)),
+  ];
+}
+
+// --- going
+
+/** Make the step with this index the current one. */
+function show(index) {
+  current = Math.max(0, Math.min(index, steps.length - 1));
+  const [step, previous] = [steps[current], steps[current - 1]];
+  const after = step.state ?? nowhere;
+  const before = previous ? previous.state ?? nowhere : after;
+  document.getElementById("now").replaceChildren(...now(step, previous, sentences(before, after)));
+  document.getElementById("state").replaceChildren(...(step.state
+    ? stateSections(before, after)
+    : [make("p", { class: "none" }, "What the queues held was not looked at.")]));
+  mark(step);
+}
+
+function mark(step) {
+  document.querySelector("tr[aria-current]")?.removeAttribute("aria-current");
+  rows[current].setAttribute("aria-current", "step");
+  if (!current) scrollTo(0, 0); // where the title stands
+  rows[current].scrollIntoView({ block: "nearest" });
+  slider.value = step.number;
+  slider.setAttribute("aria-valuetext", `${step.number} of ${steps.length}: ${step.task} ${step.text}`);
+  for (const button of panel.querySelectorAll("[data-go]")) {
+    const end = ["first", "back"].includes(button.dataset.go) ? 0 : steps.length - 1;
+    button.setAttribute("aria-disabled", String(current === end));
+  }
+}
+
+/** Go to the step with this index, and have the address say so. */
+function go(index) {
+  show(index);
+  history.replaceState(null, "", `#step-${steps[current].number}`);
+}
+
+/** The index of the step before the next remark, or of the one before the last that was passed. */
+function remark(direction) {
+  const stops = steps.map((step, index) => [index, remarksAfter(step).length]).filter(([, count]) => count)
+    .map(([index]) => index);
+  const found = direction > 0 ? stops.find((index) => index > current) : stops.findLast((index) => index < current);
+  return found ?? (direction > 0 ? steps.length - 1 : 0);
+}
+
+const GO = {
+  first: () => 0,
+  back: () => current - 1,
+  on: () => current + 1,
+  last: () => steps.length - 1,
+};
+
+const KEYS = {
+  ArrowLeft: GO.back, ArrowUp: GO.back, ArrowRight: GO.on, ArrowDown: GO.on,
+  Home: GO.first, End: GO.last,
+  PageUp: () => current - 10, PageDown: () => current + 10,
+  n: () => remark(1), p: () => remark(-1),
+};
+
+const SCROLLS = new Set(["ArrowUp", "ArrowDown", "PageUp", "PageDown"]); // in what has the focus, if that is longer
+
+function pressed(event) {
+  if (event.altKey || event.ctrlKey || event.metaKey) return;
+  const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+  if (key === "t") toggleTheme();
+  if (!(key in KEYS) || (SCROLLS.has(key) && event.target.closest("#state"))) return;
+  event.preventDefault(); // also of the slider, whose own keys are these
+  go(KEYS[key]());
+}
+
+/** Go where the address says, such as #step-12. */
+function follow() {
+  const number = Number(/^#step-(\d+)$/.exec(location.hash)?.[1] ?? 1);
+  show(number - 1);
+}
+
+// --- light and dark
+
+const themeButton = document.getElementById("theme");
+const systemIsDark = matchMedia("(prefers-color-scheme: dark)");
+
+const isDark = () => (document.documentElement.dataset.theme ?? (systemIsDark.matches ? "dark" : "light")) === "dark";
+
+function nameTheme() {
+  themeButton.textContent = isDark() ? "Light" : "Dark";
+}
+
+function toggleTheme() {
+  document.documentElement.dataset.theme = isDark() ? "light" : "dark";
+  nameTheme();
+}
+
+// --- from here on it runs
+
+if (steps.length) {
+  panel.hidden = themeButton.hidden = false;
+  slider.max = steps.length;
+  slider.addEventListener("input", () => go(Number(slider.value) - 1));
+  for (const button of panel.querySelectorAll("[data-go]")) {
+    button.addEventListener("click", () => go(GO[button.dataset.go]()));
+  }
+  rows.forEach((row, index) => row.addEventListener("click", () => {
+    if (getSelection().isCollapsed) go(index); // else somebody marks text in order to copy it
+  }));
+  themeButton.addEventListener("click", toggleTheme);
+  systemIsDark.addEventListener("change", nameTheme);
+  addEventListener("keydown", pressed);
+  addEventListener("hashchange", follow);
+  nameTheme();
+  follow();
+}

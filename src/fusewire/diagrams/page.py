@@ -1,0 +1,164 @@
+"""A recording as one HTML page, in which one steps through the run.
+
+The page is a single file that asks nobody for anything: style, script and the run itself stand in
+it, and its policy forbids it to load more. Two things make it up:
+
+    the diagram     a table, written here: a row a step, a column a task, remarks between them. It
+                    is all there without a script, and on paper
+    the panel       what everything is like at the current step: written by the script (page.js)
+                    from the run as JSON (as_json.py), and hidden until a script runs
+
+A row has the number of its step as its name, so that `page.html#step-12` leads there, script or no
+script. What a diagram in text would pass over (columns.py) is here too, but pale.
+
+Styles are in page.css, the frame is in page.html. Colours differ by column; nothing is said by
+colour alone.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from html import escape
+from importlib.resources import files
+from string import Template
+from typing import Final
+
+from fusewire.diagrams.as_json import as_data
+from fusewire.diagrams.columns import EVERYTHING, Detail, words
+from fusewire.diagrams.recording import Moment, Recording, Remark
+
+__all__ = ["render"]
+
+DEEPEST: Final = 6  # calls within calls are set in that far, and no farther
+LANES: Final = 6  # colours of columns
+SIDE_BY_SIDE: Final = 2  # columns that fit the screen of a telephone
+
+
+def render(recording: Recording, detail: Detail = EVERYTHING) -> str:
+    """Return the page, an HTML document of its own; what `detail` passes over is pale there."""
+    table = _Table(recording, detail)
+    return Template(_asset("page.html")).substitute(
+        title=escape(recording.title),
+        note=_note(recording),
+        style=_asset("page.css"),
+        script=_asset("page.js"),
+        form="" if len(recording.titles) <= SIDE_BY_SIDE else "stacked",
+        heads=table.heads(),
+        rows="\n".join(table.rows()),
+        run=json.dumps(as_data(recording, detail), ensure_ascii=False).replace("<", "\\u003c"),  # no `</script>` in it
+    )
+
+
+def _asset(name: str) -> str:
+    return files("fusewire.diagrams").joinpath(name).read_text(encoding="utf-8")
+
+
+def _note(recording: Recording) -> str:
+    """What there is to say of a run on a real kernel, of which not all is seen."""
+    if not recording.observed:
+        return ""
+    seen = sum(moment.certain for moment in recording.moments)
+    inferred = sum(not moment.certain for moment in recording.moments)
+    return f"On a real kernel: {seen} steps were observed, {inferred} are inferred and marked ·"
+
+
+class _Table:
+    """The diagram as a table of HTML."""
+
+    def __init__(self, recording: Recording, detail: Detail) -> None:
+        self.recording, self.detail = recording, detail
+        self.titles = recording.titles
+        longest = max((moment.time for moment in recording.moments), default=0.0)
+        self.unit, self.scale = ("s", 1) if longest >= 10 else ("ms", 1000)
+        self.depths: dict[str, int] = {}  # calls that a task is in
+        self.last = ""  # task, if what it did last was no call and in none
+        self.named = -1  # the column of which a cell has the title: it is not said again and again
+        tasks = dict.fromkeys([*recording.columns, *(moment.task for moment in recording.moments)])
+        self.company = [sum(recording.column(task) == column for task in tasks) for column in range(len(self.titles))]
+
+    def heads(self) -> str:
+        """Return the cells of the table's head."""
+        titles = enumerate(map(escape, self.titles))
+        cells = [f'<th scope="col" class="{_lane(n)}" title="{title}"><span>{title}</span></th>' for n, title in titles]
+        return f'<th scope="col">{self.unit}</th>' + "".join(cells)
+
+    def rows(self) -> Iterator[str]:
+        """Yield the rows of the table's body."""
+        number = 0
+        for entry in self.recording.entries:
+            if isinstance(entry, Remark):
+                if entry != ("heading", self.recording.title):  # the page's own
+                    yield self._remark(entry)
+            else:
+                number += 1
+                yield self._moment(entry, number)
+
+    def _moment(self, moment: Moment, number: int) -> str:
+        begins, depth = self._depth(moment)
+        kinds = {"apart": begins, "inferred": not moment.certain, "pale": not self.detail.draws(moment.event)}
+        kind = " ".join(name for name, holds in kinds.items() if holds)
+        cells = "".join(self._cells(moment, depth))
+        time = f'<th scope="row">{moment.time * self.scale:.3f}</th>'
+        return f'<tr id="step-{number}" class="{kind}">{time}{cells}</tr>'
+
+    def _depth(self, moment: Moment) -> tuple[bool, int]:
+        """Count the calls that the task is in; return whether something begins, and how far to set the step in."""
+        text, depth = moment.event.text, self.depths.get(moment.task, 0)
+        shown = max(0, depth - text.startswith("<"))
+        self.depths[moment.task] = shown + text.startswith(">")
+        begins = depth == 0 and self.last != moment.task
+        self.last = moment.task if depth == 0 and text[0] not in "<>" else ""
+        return begins, min(shown, DEEPEST)
+
+    def _cells(self, moment: Moment, depth: int) -> Iterator[str]:
+        """Yield a cell a column: what the task does, and what that does to those whom it wakes."""
+        own = self.recording.column(moment.task)
+        for column in range(len(self.titles)):
+            woken = [task for task in moment.event.woken if self.recording.column(task) == column]
+            if column == own:
+                yield self._cell(column, self._step(moment, own), depth)
+            elif woken:
+                yield self._cell(column, f"{self._who(woken, column)}<span>{escape(moment.event.echo)}</span>", 0)
+            else:
+                yield "<td></td>"
+
+    def _cell(self, column: int, inside: str, depth: int) -> str:
+        title = "" if column == self.named else f' data-title="{escape(self.titles[column])}"'
+        self.named = column
+        return f'<td class="{_lane(column)}"{title} style="--depth:{depth}">{inside}</td>'
+
+    def _step(self, moment: Moment, column: int) -> str:
+        """What is in the cell of a step: who does it, what, and about what."""
+        event, said = moment.event, escape(words(moment.event, self.detail))
+        who = self._who([moment.task], column)
+        if not event.detail:
+            return f"{who}<span>{_breakable(said)}</span>"
+        if said == escape(f">{event.name}()"):
+            return f"{who}<span>{_breakable(said[:-1] + escape(event.detail))})</span>"
+        return f"{who}<span>{_breakable(said)}</span> <i>{escape(event.detail)}</i>"
+
+    def _who(self, tasks: Sequence[str], column: int) -> str:
+        """The names of tasks of a column, where it has others."""
+        return f"<b>{escape(', '.join(tasks))}</b> " if self.company[column] > 1 else ""
+
+    def _remark(self, remark: Remark) -> str:
+        text, self.named = escape(remark.text), -1
+        if remark.kind == "heading":
+            inside = f"<h2>{text}</h2>"
+        elif remark.kind == "deadlock":
+            inside = f"<p><strong>{escape(self.detail.deadlock)}</strong> {text}</p>"
+        else:
+            inside = f"<p>{text}</p>"
+        return f'<tr class="remark {remark.kind}"><td colspan="{len(self.titles) + 1}">{inside}</td></tr>'
+
+
+def _breakable(text: str) -> str:
+    """Have a long name broken between its words, and `fc->waitq` not in the middle of its arrow."""
+    return re.sub(r"(?<=[_/(])(?=[^&)])", "<wbr>", text).replace("-&gt;", "<u>-&gt;</u>")
+
+
+def _lane(column: int) -> str:
+    """The class of what stands in a column, which has its colour."""
+    return f"lane-{column % LANES}"

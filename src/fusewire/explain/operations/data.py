@@ -1,0 +1,41 @@
+"""Reading and writing."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from fusewire.explain.operations.rows import HELLO, Operation, an_open_file
+from fusewire.kernel import Process
+
+__all__ = ["DATA"]
+
+
+async def read(process: Process, path: str, fd: int) -> None:
+    await process.pread(fd, len(HELLO), 0)
+    await process.pread(fd, len(HELLO), 0)
+
+
+async def write(process: Process, path: str, fd: int) -> None:
+    await process.pwrite(fd, b"HELLO", 0)
+
+
+DATA: Final = (
+    Operation(
+        "read",
+        "read a file, by way of the page cache",
+        "cat {path}",
+        read,
+        "The first read finds no page, has one read ahead, in the background, and sleeps on it; the second finds it. "
+        "With DIRECT_IO, said in the reply to OPEN, each read would be a READ of just those bytes.",
+        before=an_open_file,
+    ),
+    Operation(
+        "write",
+        "write to a file, through the page cache",
+        "echo HELLO > {path}",
+        write,
+        "Through to the daemon: write returns when it has answered. With WRITEBACK_CACHE the bytes stay in the cache, "
+        "for now: see 'writeback'.",
+        before=an_open_file,
+    ),
+)

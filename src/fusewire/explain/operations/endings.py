@@ -1,0 +1,164 @@
+"""How a long wait comes to its end: a lock is released, a signal, an abort, a timeout, another daemon.
+
+But for the lock, all begin alike: a program reads a file of a daemon whose server somewhere does not
+answer (`Slow`).
+"""
+
+from __future__ import annotations
+
+import fcntl
+from dataclasses import replace
+from typing import Final
+
+from fusewire.daemon.session import Session
+from fusewire.embedded.task_daemon import daemon
+from fusewire.explain.director import ADMINISTRATOR, Director
+from fusewire.explain.explanation import Explanation, Options
+from fusewire.explain.operations.filesystem import Slow
+from fusewire.explain.operations.notices import Parts, notify
+from fusewire.explain.operations.rows import HELLO, an_open_file
+from fusewire.explain.operations.stage import DETAIL, GROUP, PROGRAM, Stage, finished, set_up
+from fusewire.kernel import Task
+
+__all__ = ["ENDINGS"]
+
+TIMEOUT: Final = 15  # seconds
+OTHER: Final = "other program"
+SUCCESSOR: Final = "successor"
+DEVICE: Final = frozenset({"fuse_dev_read", "fuse_dev_write"})
+WITH_DEVICE: Final = replace(DETAIL, without=DETAIL.without - DEVICE)  # what the daemon is told there, too
+
+
+def begin(
+    director: Director, options: Options, more: dict[str, str] | None = None, timeout: int = 0
+) -> tuple[Stage, Slow, Task]:
+    """Have a program wait for its READ, which a daemon has read."""
+    slow = Slow()
+    stage = set_up(director, options, {PROGRAM: "cat {path}"} | (more or {}), slow, request_timeout=timeout)
+    fd = stage.run(an_open_file(stage.process, stage.path))
+    director.prepare()
+    return stage, slow, stage.play(stage.process.pread(fd, len(HELLO), 0))
+
+
+def play_interrupt(director: Director, options: Options) -> None:
+    _, _, reader = begin(director, options)
+    director.interrupt(reader)
+    director.go_on()
+    ended_in(reader, InterruptedError)
+
+
+def play_abort(director: Director, options: Options) -> None:
+    _, slow, reader = begin(director, options, {ADMINISTRATOR: "echo 1 > abort"})
+    director.abort()
+    director.go_on()
+    ended_in(reader, ConnectionAbortedError)
+    director.say("The server answers at last, and the daemon learns that it is too late.")
+    slow.answer()
+    director.go_on()
+
+
+def play_timeout(director: Director, options: Options) -> None:
+    stage, slow, reader = begin(director, options, {ADMINISTRATOR: "30 seconds pass"}, TIMEOUT)
+    director.perform(pass_time(stage, 2 * TIMEOUT))
+    director.go_on()
+    ended_in(reader, ConnectionAbortedError)
+    slow.answer()
+    director.go_on()
+
+
+async def pass_time(stage: Stage, seconds: float) -> None:
+    stage.scene.system.clock.advance(seconds)  # type: ignore[attr-defined]  # it stands still
+
+
+def play_resend(director: Director, options: Options) -> None:
+    stage, slow, reader = begin(director, options)
+    device = stage.scene.mounted.device
+    device.dup()  # whoever looks after the daemon has it open as well
+    director.recording.columns[SUCCESSOR] = "its successor"
+    for task in stage.daemons:
+        director.kill(task)
+    director.go_on()
+    director.say("Another daemon takes over the device, of what is going on it knows nothing, and asks for it.")
+    old = stage.scene.mounted.session
+    director.start(SUCCESSOR, daemon(device, Session(slow, agreement=old.agreement)))
+    notify(stage, "RESEND", Parts())
+    slow.answer()
+    director.go_on()
+    finished(reader)
+
+
+def play_setlkw(director: Director, options: Options) -> None:
+    titles = {PROGRAM: "fcntl with F_SETLKW", OTHER: "who has locked {path}"}
+    stage = set_up(director, options, titles)
+    fd = stage.run(an_open_file(stage.process, stage.path))
+    other = stage.run(stage.process.fork())
+    stage.run(other.setlk(fd, fcntl.F_WRLCK))
+    director.prepare()
+    waiting = stage.play(stage.process.setlk(fd, fcntl.F_WRLCK, wait=True))
+    finished(stage.play(other.setlk(fd, fcntl.F_UNLCK), OTHER, other))
+    finished(waiting)
+
+
+def ended_in(task: Task, error: type[OSError]) -> None:
+    """See to it that `task` has ended in `error`."""
+    if not isinstance(task.result, error):
+        raise RuntimeError(f"{task.name} did not end in {error.__name__}: {task.result!r}")
+
+
+ENDINGS: Final = (
+    Explanation(
+        "setlkw",
+        "lock a file, as soon as whoever has locked it lets go",
+        play_setlkw,
+        GROUP,
+        detail=DETAIL,
+        threads=2,
+        remark="The daemon answers when the lock can be had. Meanwhile it must read what else comes, above all the "
+        "SETLK by which the other unlocks: a daemon of one thread that waits here waits for ever. A signal becomes an "
+        "INTERRUPT, which it has to answer with EINTR.",
+    ),
+    Explanation(
+        "interrupt",
+        "a signal comes while the daemon works",
+        play_interrupt,
+        GROUP,
+        detail=DETAIL,
+        threads=2,
+        profiles=("linux",),
+        remark="The daemon is told, by an INTERRUPT that overtakes all else; the caller goes on waiting for the "
+        "answer. Only a thread that is free can read it: a single one, busy with the READ, would come too late. Had "
+        "the READ not been read yet, a fatal signal would have withdrawn it.",
+    ),
+    Explanation(
+        "abort",
+        "somebody aborts the connection",
+        play_abort,
+        GROUP,
+        detail=WITH_DEVICE,
+        remark="Whoever waits is told ECONNABORTED at once, whatever the daemon does; whoever asks later, ENOTCONN. "
+        "The daemon's reply fails with ENOENT, its next read with ENODEV, upon which it ends. An abort ends every "
+        "FUSE deadlock.",
+    ),
+    Explanation(
+        "timeout",
+        "no answer comes in time",
+        play_timeout,
+        GROUP,
+        detail=WITH_DEVICE,
+        profiles=("linux",),
+        remark="A daemon may ask for a timeout at INIT, and fs.fuse.default_request_timeout sets one for all. The "
+        "kernel looks every 15 seconds at the oldest request of each queue; one that is overdue aborts the whole "
+        "connection.",
+    ),
+    Explanation(
+        "resend",
+        "a daemon dies, and another goes on in its place",
+        play_resend,
+        GROUP,
+        detail=DETAIL,
+        profiles=("linux",),
+        remark="While somebody holds the device open, a daemon that dies takes nobody along. What it had read is "
+        "queued again by RESEND, under a number that says that it was sent before: it may have been carried out "
+        "already.",
+    ),
+)

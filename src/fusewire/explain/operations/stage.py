@@ -1,0 +1,180 @@
+"""The stage of an operation: a mount whose daemon waits for requests, and a program.
+
+What is drawn of a request are a few of its steps, in words that say which it is. Its way from queue to
+queue is drawn by `fusewire explain unlink`, and here by --all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from dataclasses import dataclass, replace
+from typing import Any, Final, TypeVar
+
+from fusewire.daemon.negotiation import Limits
+from fusewire.diagrams.columns import Detail
+from fusewire.events import Step
+from fusewire.explain.director import Director
+from fusewire.explain.explanation import Explanation, Options
+from fusewire.explain.operations.filesystem import Everything
+from fusewire.explain.operations.rows import Operation
+from fusewire.explore.scene import Scene, mounted
+from fusewire.kernel import Credentials, Process, Task
+from fusewire.kernel.syscalls.base import OTHER_NAMES
+
+__all__ = ["DETAIL", "GROUP", "PROGRAM", "Stage", "columns", "explanation", "finished", "set_up"]
+
+T = TypeVar("T")
+F = TypeVar("F", bound=Everything)
+
+GROUP: Final = "every operation of FUSE"
+PROGRAM: Final = "program"
+DAEMON: Final = "FUSE filesystem daemon"
+MOST_COLUMNS: Final = 3  # if the daemon's threads would take more, they share one
+UNSAID: Final = {"sys_read", "sys_write", "sys_fcntl"}  # what a daemon reads and writes; what of `fcntl` is no argument
+SYSCALLS: Final = {f"sys_{OTHER_NAMES.get(name, name)}" for name in dir(Process)} - UNSAID
+
+DETAIL: Final = Detail(
+    steps=frozenset(
+        {
+            Step.QUEUE,
+            Step.SLEEP,
+            Step.WAKE,
+            Step.COPY_OUT,
+            Step.PERFORM,
+            Step.COPY_IN,
+            Step.QUEUE_FORGET,
+            Step.TAKE_FORGET,
+            Step.QUEUE_INTERRUPT,
+            Step.TAKE_INTERRUPT,
+            Step.INTERRUPT,
+            Step.SIGNAL,
+            Step.KILL,
+            Step.RESEND,
+            Step.ABORT,
+            Step.FIND_PAGE,
+            Step.LOCK_PAGE,
+            Step.TOUCH,
+        }
+    ),
+    without=frozenset(
+        {
+            "request_send",
+            "request_wait_answer",
+            "request_wait",
+            "fuse_dev_read",
+            "fuse_dev_write",
+            "sys_read",  # the daemon's; programs here say where they read and write
+            "sys_write",
+            "fuse_do_getattr",
+            "fc->blocked_waitq",
+            "fuse_dev_waitq",
+        }
+    ),
+    words={
+        Step.CALL: ">{name}()",
+        **{(Step.CALL, call): ">{name}({detail})" for call in SYSCALLS},
+        Step.RETURN: "<{name}() {detail}",
+        Step.QUEUE: "[queue {operation} request]",
+        Step.COPY_OUT: "[read {operation} request]",
+        Step.COPY_IN: "[write reply]",
+        Step.LOCK_PAGE: "[lock {detail}]",
+    },
+    gaps_before=frozenset({Step.CALL, Step.TOUCH}),
+)
+
+
+@dataclass
+class Stage:
+    """What an explanation plays with."""
+
+    director: Director
+    options: Options
+    scene: Scene
+    filesystem: Everything
+    process: Process
+    path: str  # of the file that it is about, as the process sees it
+
+    @property
+    def daemons(self) -> list[Task]:
+        return [task for task in self.scene.tasks if task.name.startswith("daemon")]
+
+    def run(self, call: Coroutine[Any, Any, T]) -> T:
+        """Run a system call to its end, unwatched."""
+        return self.director.run(call)
+
+    def begin(self, call: Coroutine[Any, Any, Any], name: str = PROGRAM, process: Process | None = None) -> Task:
+        """Have a program make a system call, with the next `go_on`."""
+        return self.director.start(name, call, process or self.process)
+
+    def play(self, call: Coroutine[Any, Any, Any], name: str = PROGRAM, process: Process | None = None) -> Task:
+        """Have a program make system calls, watched, as far as it and the daemon get."""
+        task = self.begin(call, name, process)
+        self.director.go_on()
+        return task
+
+
+def set_up(
+    director: Director,
+    options: Options,
+    titles: dict[str, str],
+    filesystem: Everything | None = None,
+    *,
+    limits: Limits | None = None,
+    request_timeout: int = 0,
+    fuseblk: bool = False,
+) -> Stage:
+    """Mount `filesystem`, INIT behind it, and have a process of the user who was asked for.
+
+    `titles` are those of the programs' columns, `{path}` in them; the daemon's come after them.
+    """
+    filesystem = filesystem or Everything()
+    mount = mounted(filesystem, options.kernel, limits, request_timeout)
+    mount.superblock.options = replace(mount.superblock.options, fuseblk=fuseblk)
+    mount.run(mount.process.stat("/"))
+    process = Process.new(mount.system, Credentials.of(options.uid, options.uid), mount.superblock.root, PROGRAM)
+    scene = director.stage(Scene(mount, mount.serving(options.threads)), columns(titles, options))
+    return Stage(director, options, scene, filesystem, process, f"/{options.name}")
+
+
+def columns(titles: dict[str, str], options: Options) -> dict[str, str]:
+    """Return the columns of programs, and of the daemon behind them: task -> title."""
+    daemons = _daemons(options.threads, MOST_COLUMNS - len(titles))
+    return {name: _title(name, title, options) for name, title in titles.items()} | daemons
+
+
+def _title(name: str, title: str, options: Options) -> str:
+    by = f" (uid {options.uid})" if options.uid and name == PROGRAM else ""
+    return f'"{title.format(path=options.path, mountpoint=options.mountpoint)}"{by}'
+
+
+def _daemons(threads: int, most: int) -> dict[str, str]:
+    if threads == 1:
+        return {"daemon": DAEMON}
+    if threads <= most:
+        return {f"daemon {number}": f"daemon, thread {number}" for number in range(1, threads + 1)}
+    return {f"daemon {number}": f"daemon, {threads} threads" for number in range(1, threads + 1)}
+
+
+def explanation(row: Operation) -> Explanation:
+    """Return the explanation of `row`."""
+
+    def play(director: Director, options: Options) -> None:
+        stage = set_up(director, options, {PROGRAM: row.command}, row.filesystem(), fuseblk=row.fuseblk)
+        got = stage.run(row.before(stage.process, stage.path))
+        director.prepare()
+        finished(stage.play(row.program(stage.process, stage.path, got)))
+
+    return Explanation(row.name, row.summary, play, GROUP, detail=DETAIL, remark=row.remark, profiles=row.profiles)
+
+
+def finished(task: Task) -> None:
+    """See to it that `task` has come to its end.
+
+    Raises:
+        BaseException: what ended it.
+        RuntimeError: it has not ended.
+    """
+    if isinstance(task.result, BaseException):
+        raise task.result
+    if not task.finished:
+        raise RuntimeError(f"{task.name} has not come to its end")

@@ -1,0 +1,305 @@
+"""A scene of somebody's own filesystem: programs that use it, and the daemon that serves it.
+
+The daemon is that of the embedded kernel in fixed order (embedded/task_server.py): each of its threads reads,
+runs a `def` method to its end, answers; an `async def` is left to itself at its first `await`, and goes on in
+an event loop (event_loop.py). So methods meet at every `await`, however many threads there are.
+
+Programs are tasks of processes of their own. What is wrong with a run is raised as a `Failure`: in the step
+in which a program, or a method, raises it; or in the end, when a program has never come to its own, or the
+last look (`after`) finds what should not be.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import inspect
+import os
+import traceback
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import fusewire
+from fusewire.embedded.daemon_device import Stall
+from fusewire.embedded.notifying import at_once
+from fusewire.embedded.plan import kernel_options
+from fusewire.embedded.task_daemon import read_message, write_message
+from fusewire.embedded.task_server import TaskServer
+from fusewire.errors import os_error
+from fusewire.events import Step
+from fusewire.explore.event_loop import TURN, SceneLoop
+from fusewire.explore.scene import Mounted, Scene, add_moment
+from fusewire.explore.stuck import why
+from fusewire.kernel.clock import StandingClock
+from fusewire.kernel.connection import Connection
+from fusewire.kernel.device import Device
+from fusewire.kernel.mounting import mount
+from fusewire.kernel.profile import Profile
+from fusewire.kernel.request import Request
+from fusewire.kernel.runners import method_here
+from fusewire.kernel.syscalls.process import Process
+from fusewire.kernel.tasks import Killed, Task, run, running, step
+from fusewire.kernel.vfs.credentials import Credentials
+from fusewire.kernel.vfs.system import System
+from fusewire.mounting import MountOptions
+from fusewire.served import Served, as_filesystem, new_session, options_for
+
+__all__ = ["Failure", "OwnFilesystem", "Program"]
+
+T = TypeVar("T")
+
+Program = Callable[..., Coroutine[Any, Any, Any]]  # (process), or (process, filesystem)
+
+OURS: Final = f"{Path(fusewire.__file__).parent}{os.sep}"
+MOST_TASKS: Final = 26  # for so many letters there are
+CALL: Final = "[next system call]"
+STOPS: Final = frozenset({CALL, Step.ACQUIRE, Step.LOCK_PAGE, TURN})
+STOPS_OF_THREADS: Final = STOPS | {Step.READ, Step.LOCK}  # one may read before another, and answer after it
+ENDED: Final = frozenset({errno.ECONNABORTED, errno.ENOTCONN, errno.ENODEV, errno.EINTR, errno.EIO})  # by a moment
+
+
+class Failure(AssertionError):
+    """Something that a program, a method or the last look raised. Its text says who, what and where."""
+
+
+@dataclass(frozen=True)
+class OwnFilesystem:
+    """What a scene is made of, again and again: call it to make one."""
+
+    filesystem: Callable[[], Served]
+    programs: Mapping[str, Program]
+    threads: int
+    profile: Profile
+    before: Program | None = None  # runs first, and is not explored
+    after: Program | None = None  # has a last look, when all is at rest
+    moments: tuple[str, ...] = ()  # 'abort', 'kill NAME'...
+    every_step: bool = False  # of the kernel's end
+    options: MountOptions = field(default_factory=lambda: MountOptions(allow_other=True))
+
+    def __call__(self) -> Scene:
+        served = self.filesystem()
+        made = Own(self, served, Scene(self._mounted(served), []))
+        made.prepare()
+        for moment in self.moments:
+            what, _, name = moment.partition(" ")
+            add_moment(made.scene, what, name)
+        return made.scene
+
+    def _mounted(self, served: Served) -> Mounted:
+        filesystem = as_filesystem(served)
+        options = options_for(filesystem, self.options, {})
+        system, device = System(), Device()
+        mounting = kernel_options(options, filesystem.root_type)
+        connection = Connection(self.profile, clock=system.clock)
+        superblock = mount(system, device, mounting, self.profile, connection=connection)
+        process = Process.new(system, Credentials(), superblock.root, "before")
+        process.umask_ = 0
+        return Mounted(process, device, new_session(filesystem, options))
+
+
+class Own:
+    """One scene, as it is made, and as it ends."""
+
+    def __init__(self, plan: OwnFilesystem, served: Served, scene: Scene) -> None:
+        self.plan = plan
+        self.served = served
+        self.scene = scene
+        self.process = scene.mounted.process
+        runner = self.runner = OwnRunner(scene)
+        scene.system.runner = runner  # type: ignore[assignment]  # nobody in a scene asks for more of it
+        session, device = scene.mounted.session, NamedDevice(scene.mounted.device)
+        session.notify_now.device = OwnNotifications(runner, scene.mounted.device)
+        self.server = TaskServer(session, device, plan.threads, Stall(), runner, fail)  # type: ignore[arg-type]
+
+    def prepare(self) -> None:
+        """Have INIT answered and `before` run to its end, and put the programs in their places."""
+        scene, readers = self.scene, self.server.readers
+        scene.tasks += readers
+        if self.plan.before is not None:
+            self._run("before", self.plan.before)
+        else:
+            run(scene.tasks)
+        programs = [self._program(name, program) for name, program in self.plan.programs.items()]
+        scene.tasks[:] = [*programs, *(task for task in scene.tasks if not task.finished)]
+        scene.at_end, scene.put_away = self.at_end, self.runner.loop.put_away
+        scene.stops = None if self.plan.every_step else STOPS if self.plan.threads == 1 else STOPS_OF_THREADS
+
+    def _run(self, name: str, program: Program) -> None:
+        """Run a program beside everything else that can go on."""
+        task = Task(name, self._watched(name, program, self.process), self.process)
+        tasks = [task, *self.scene.tasks]
+        while self._go_on(tasks):
+            tasks = [task, *self.scene.tasks]  # some may have been started meanwhile
+        if not task.finished:
+            raise Failure(f"{name} never ends: {why(self.scene, task)}")
+        if isinstance(task.result, BaseException):
+            raise Failure(f"{name} failed: {task.result}")
+
+    def _go_on(self, tasks: list[Task]) -> bool:
+        """Run `tasks` as far as they can; return whether others can go on."""
+        run(tasks)
+        return any(task.ready for task in self.scene.tasks)
+
+    def _program(self, name: str, program: Program) -> Task:
+        process = ProgramProcess.new(self.scene.system, Credentials(), self.scene.superblock.root, name)
+        process.umask_ = 0
+        return Task(name, self._watched(name, program, process), process)
+
+    async def _watched(self, name: str, program: Program, process: Process) -> Any:
+        """Run a program; what it raises is a failure, unless something came that ends its calls."""
+        try:
+            return await given(program, process, self.served)
+        except Killed:
+            raise
+        except OSError as error:
+            if self.plan.moments and error.errno in ENDED:
+                raise
+            raise failure(name, error) from error
+        except Exception as error:
+            raise failure(name, error) from error
+
+    def at_end(self) -> None:
+        """Have the last look, when no task can go on.
+
+        Raises:
+            Failure: a program never ended; or what is raised by `after`.
+        """
+        for task in self.scene.tasks[: len(self.plan.programs)]:
+            if not task.finished:
+                raise Failure(f"{task.name} never ends: {why(self.scene, task)}")
+        if self.plan.after is not None and self.scene.connection.connected:
+            self._run("after", self.plan.after)
+
+
+class ProgramProcess(Process):
+    """A process before each of whose calls others may go on: what the kernel has cached it tells without any step."""
+
+
+def with_a_stop(function: Callable[..., Coroutine[Any, Any, T]]) -> Callable[..., Coroutine[Any, Any, T]]:
+    """Make a system call one that can be held up before it begins."""
+
+    @functools.wraps(function)
+    async def called(*args: Any, **kwargs: Any) -> T:
+        await step(CALL)
+        return await function(*args, **kwargs)
+
+    return called
+
+
+for name, function in inspect.getmembers(Process, inspect.iscoroutinefunction):
+    if not name.startswith("_"):
+        setattr(ProgramProcess, name, with_a_stop(function))
+
+
+def given(program: Program, process: Process, served: Served) -> Coroutine[Any, Any, Any]:
+    """Call a program with what it takes."""
+    takes_both = len(inspect.signature(program).parameters) > 1
+    return program(process, served) if takes_both else program(process)
+
+
+def fail(error: BaseException) -> None:
+    """A method raised what is no OSError."""
+    raise failure("the filesystem", error) from error
+
+
+def failure(name: str, error: BaseException) -> Failure:
+    """Say who raised what, and where in his own code that was."""
+    what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(OURS)]
+    where = f", at {frames[-1].name}, line {frames[-1].lineno}: {frames[-1].line}" if frames else ""
+    return Failure(f"{name} raised {what}{where}")
+
+
+class OwnRunner:
+    """Who runs a scene's tasks, as far as those that run ask: new ones are put beside the others."""
+
+    def __init__(self, scene: Scene) -> None:
+        self.tasks = scene.tasks
+        clock = scene.system.clock
+        assert isinstance(clock, StandingClock)
+        self.loop = SceneLoop(clock, self.start)  # type: ignore[abstract]  # what is missing is refused
+
+    def start(self, task: Task) -> None:
+        """Put `task` in the place of one of its name that has finished, or behind all."""
+        for place, other in enumerate(self.tasks):
+            if other.finished and other.name == task.name:
+                self.tasks[place] = task
+                return
+        if len(self.tasks) == MOST_TASKS:
+            raise Failure(f"more than {MOST_TASKS} tasks: such a scene is too large to be explored")
+        self.tasks.append(task)
+
+    def do(self, function: Callable[[], T]) -> T:
+        return function()
+
+    def begin(self, coroutine: Coroutine[Any, Any, T]) -> Any:
+        """Have a method that is `async def` run in the event loop."""
+        return self.loop.begin(coroutine)
+
+    async def perform(self, coroutine: Coroutine[Any, Any, T], process: Process | None = None) -> T:
+        """Run kernel code that a method awaits, as a task beside the others."""
+        done = self.loop.create_future()
+        method = method_here.get()
+        name = "a call" if method is None else f"call of {method.name}"
+        task = Task(name, tell(coroutine, done), process)
+        if method is not None:
+            method.begun.append(task)
+        self.start(task)
+        try:
+            return await done  # type: ignore[no-any-return]
+        except BaseException:
+            task.kill()
+            raise
+
+
+async def tell(coroutine: Coroutine[Any, Any, Any], done: Any) -> None:
+    """Await `coroutine`, and have `done` tell its outcome."""
+    result: Any = None
+    error: BaseException | None = None
+    try:
+        result = await coroutine
+    except Killed as killed:
+        error = os_error(errno.EINTR)
+        error.__cause__ = killed
+    except Exception as raised:
+        error = raised
+    if not done.done():
+        done.set_exception(error) if error is not None else done.set_result(result)
+
+
+class NamedDevice:
+    """The device, whose reads and writes are noted under the names of the system calls that they are."""
+
+    def __init__(self, device: Device) -> None:
+        self.device = device
+
+    async def read(self, size: int) -> bytes:
+        return await read_message(self.device, size)
+
+    async def write(self, message: bytes) -> None:
+        await write_message(self.device, message)
+
+    @property
+    def processing(self) -> dict[int, Request]:
+        return self.device.processing
+
+    def close(self) -> None:
+        self.device.close()
+
+
+class OwnNotifications:
+    """The device, for a `Notifier` (daemon/notify.py)."""
+
+    def __init__(self, runner: OwnRunner, device: Device) -> None:
+        self.runner = runner
+        self.device = device
+
+    def notify(self, message: bytes) -> None:
+        """Write a notification of a `def` method, which cannot wait."""
+        at_once(self.device.write(message))
+
+    async def notify_async(self, message: bytes) -> None:
+        written = write_message(self.device, message)
+        await (written if running() is not None else self.runner.perform(written))

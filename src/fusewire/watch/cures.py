@@ -1,0 +1,83 @@
+"""Which command ends what is the matter, with the least harm.
+
+    stopped      let it go on
+    dead         unmount what is left
+    deadlocked   kill the daemon, where that can work; else abort the connection
+
+SIGKILL ends a daemon's thread in a request that nobody has read yet, and in a page fault; it does
+not end one that waits for a lock, nor one that has files of its own mount open, for it would wait
+for the FLUSH of them as it dies. An abort always works.
+
+Source: fs/fuse/dev.c, request_wait_answer; mm/filemap.c, filemap_fault.
+"""
+
+from __future__ import annotations
+
+from shlex import quote
+
+from fusewire.mounting.fusectl import CONNECTIONS, is_mounted
+from fusewire.watch.diagnosis import State
+from fusewire.watch.proc import contents, names
+from fusewire.watch.scenarios import Scenario
+from fusewire.watch.verdict import Verdict, Verdicts
+from fusewire.watch.wait_graph import Kind
+
+__all__ = ["cure_of"]
+
+
+def cure_of(verdicts: Verdicts, number: int, verdict: Verdict) -> str:
+    """Return the command to type next; "" if there is nothing to do."""
+    pids = verdicts.look.connections[number].holder_pids
+    match verdict.state:
+        case State.STOPPED:
+            return f"kill -CONT {joined(pids)}"
+        case State.DEAD:
+            return f"fusewire umount {quote(mountpoint(verdicts, number))}"
+        case State.DEADLOCKED if not verdict.partial and kill_ends(verdicts, number):
+            return f"kill -KILL {joined(pids)}"
+        case State.DEADLOCKED:
+            return abortion(verdicts, number)
+        case State.SLOW if verdict.scenario is Scenario.FORKED_CHILD:
+            return f"kill {joined(pids)}"
+    return ""
+
+
+def abortion(verdicts: Verdicts, number: int) -> str:
+    """Return the command that aborts a connection; where fusectl is not mounted, the unmounting which begins with it."""
+    place = mountpoint(verdicts, number)
+    if is_mounted() or not place:
+        return f"echo 1 > {CONNECTIONS}/{number}/abort"
+    return f"fusewire umount --force {quote(place)}"
+
+
+def joined(pids: list[int]) -> str:
+    return " ".join(map(str, pids))
+
+
+def mountpoint(verdicts: Verdicts, number: int) -> str:
+    return next((mount.mountpoint for _, mount in verdicts.look.mounts.mounted(number)), "")
+
+
+def kill_ends(verdicts: Verdicts, number: int) -> bool:
+    """Tell whether the daemon can be killed: all its threads wait killably, and it has no file of its own to flush."""
+    waits = verdicts.waits_of_servers(number)
+    killable = all(
+        (wait.kind is Kind.REQUEST and wait.thread.state == "S")
+        or (wait.kind is Kind.PAGE and wait.touch is not None and wait.touch.by_fault)
+        for wait in waits
+    )
+    pids = verdicts.look.connections[number].holder_pids
+    return bool(pids) and killable and not any(has_own_file(verdicts, number, pid) for pid in pids)
+
+
+def has_own_file(verdicts: Verdicts, number: int, pid: int) -> bool:
+    """Tell whether a process has a file of a connection open."""
+    mounts = {mount.mount_id for _, mount in verdicts.look.mounts.mounted(number)}
+    place = f"/proc/{pid}/fdinfo"
+    return any(mount_of(contents(f"{place}/{fd}")) in mounts for fd in names(place))
+
+
+def mount_of(fdinfo: bytes) -> int:
+    """Read of an open file to which mount it belongs; 0 if it does not say."""
+    _, found, rest = fdinfo.partition(b"mnt_id:")
+    return int(rest.split()[0]) if found else 0

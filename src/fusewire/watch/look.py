@@ -1,0 +1,178 @@
+"""One look at everything: the threads that matter, what they wait in, connections, mounts.
+
+Of every thread of the machine name, state and place of sleep are read, which is cheap; all the
+rest only of those that may have to do with FUSE:
+
+    who waits          for an answer, or sleeps so that no signal wakes him (D), for whatever
+    who should answer  every thread of a process that has the device of a connection open
+
+A look takes time, and the world goes on meanwhile: it is not a photograph. Two looks are one,
+though, for those who did not move from the first to the second (`Look.stood_still`): whoever slept
+all the time between has been where the second look found him at the moment when it began.
+
+Source: the reads of proc.py, connections.py and mounts.py, none of which can hang.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from fusewire.watch.ages import ages
+from fusewire.watch.connections import Connection, Fusectl, find_holders
+from fusewire.watch.mounts import Mounts, read_mounts
+from fusewire.watch.proc import PF_KTHREAD, Thread, contents, pids, thread, tids, wchan
+from fusewire.watch.touches import Touch, touches_of
+
+__all__ = ["REQUEST_WAITS", "Glimpse", "Look", "take"]
+
+
+def kernel_release() -> tuple[int, ...]:
+    """Return the first two numbers of the kernel's version."""
+    return tuple(map(int, re.findall(r"\d+", os.uname().release)[:2]))
+
+
+REQUEST_WAITS: Final = ("request_wait_answer", "fuse_get_req")  # for the answer; before it is sent, for INIT or room
+TELLS_HOLDERS: Final = kernel_release() >= (6, 18)  # whether fdinfo says which connection a device serves
+
+
+class Glimpse(NamedTuple):
+    """The little that is read of every thread."""
+
+    pid: int
+    tid: int
+    state: str
+    wchan: str
+
+
+@dataclass
+class Look:
+    """Everything at one time."""
+
+    began: float  # seconds, monotonic
+    mounts: Mounts
+    connections: dict[int, Connection]
+    threads: dict[int, Thread] = field(default_factory=dict)  # those that matter, by tid
+    touches: dict[int, list[Touch]] = field(default_factory=dict)  # what they are about, of those that wait
+    busy: set[int] = field(default_factory=set)  # tids of the machine that run, or sleep in D
+    ages: dict[int, float] = field(default_factory=dict)  # seconds for which those that matter have slept
+    hidden: int = 0  # processes that were not ours to look at
+    unseen: list[str] = field(default_factory=list)  # sentences on what was not ours to see
+    seconds: float = 0.0  # that it took
+    ourselves: int = field(default_factory=threading.get_native_id)  # the thread that looks
+
+    def servers(self, number: int) -> list[Thread]:
+        """Return all threads of the processes that hold the device of a connection."""
+        pids = self.connections[number].holder_pids
+        return [thread for thread in self.threads.values() if thread.pid in pids]
+
+    @property
+    def hides_holders(self) -> bool:
+        """Whether somebody may hold a device without our seeing it."""
+        return self.hidden > 0 or not TELLS_HOLDERS
+
+    def is_orphan(self, pid: int) -> bool:
+        """Tell whether whoever started a process is gone."""
+        stat = contents(f"/proc/{pid}/stat").rpartition(b")")[2].split()
+        return len(stat) > 1 and (stat[1] in (b"0", b"1") or self.command(int(stat[1])) == "systemd")
+
+    def command(self, pid: int) -> str:
+        """Return the name of a process, "?" if it is gone."""
+        leader = self.threads.get(pid)
+        return leader.comm if leader else os.fsdecode(contents(f"/proc/{pid}/comm").strip()) or "?"
+
+    def stood_still(self, later: Look, tid: int) -> bool:
+        """Tell whether a thread slept from this look to a later one, without having run in between."""
+        first, second = self.threads.get(tid), later.threads.get(tid)
+        if first is None or second is None or first.pid != second.pid:
+            return False
+        return second.state in "SDTtZX" and (first.switches, first.state) == (second.switches, second.state)
+
+
+def take(fusectl: Fusectl) -> Look:
+    """Look. Takes about 50 microseconds for each thread of the machine."""
+    began = time.monotonic()
+    running = pids()
+    mounts = read_mounts(running)
+    look = Look(began, mounts, {connection.number: connection for connection in fusectl.connections()})
+    for number in connections_of(mounts, "fuse", "fuseblk"):
+        look.connections.setdefault(number, Connection(number, None))
+    for number in connections_of(mounts, "virtiofs"):  # served by the host of a virtual machine: nobody here
+        look.connections.pop(number, None)
+    find_holders(running, look.connections, mounts)
+    holding = {pid for connection in look.connections.values() for pid in connection.holder_pids}
+    for glimpse in glimpses(running):
+        if glimpse.state in "RD":
+            look.busy.add(glimpse.tid)
+        if glimpse.pid in holding or matters(glimpse):
+            examine(look, glimpse)
+    look.ages = ages(look.threads.values())
+    look.hidden = sum(not may_see(pid) for pid in running) if os.geteuid() != 0 else 0
+    look.unseen = unseen(look, fusectl)
+    look.seconds = time.monotonic() - began
+    return look
+
+
+def connections_of(mounts: Mounts, *fstypes: str) -> set[int]:
+    """Return the connections that are mounted in anybody's view, as filesystems of these types."""
+    all_mounts = (mount for view in mounts.views.values() for mount in view.table)
+    return {mount.connection for mount in all_mounts if mount.fstype.partition(".")[0] in fstypes}
+
+
+def glimpses(running: list[int]) -> Iterator[Glimpse]:
+    """Yield every thread of these processes."""
+    for pid in running:
+        for tid in tids(pid):
+            place = f"/proc/{pid}/task/{tid}"
+            stat = contents(f"{place}/stat").rpartition(b")")[2][1:2].decode()
+            if stat:
+                yield Glimpse(pid, tid, stat, wchan(place) if stat in "SD" else "")
+
+
+def matters(glimpse: Glimpse) -> bool:
+    """Tell whether a thread may wait for something of FUSE."""
+    return glimpse.state == "D" or (glimpse.state == "S" and glimpse.wchan.startswith(("request_wait", "fuse_")))
+
+
+def examine(look: Look, glimpse: Glimpse) -> None:
+    """Read all of a thread, and if it waits, what for."""
+    found = thread(glimpse.pid, glimpse.tid)
+    if found is None:
+        return
+    look.threads[found.tid] = found
+    if found.state == "D" or found.passes(*REQUEST_WAITS):
+        known = [touch for touch in touches_of(found, look.mounts) if touch.connections <= look.connections.keys()]
+        look.touches[found.tid] = known
+
+
+# --- what we could not see
+
+
+def unseen(look: Look, fusectl: Fusectl) -> list[str]:
+    """Return sentences on what was not ours to see, and what would let us."""
+    found = []
+    if not fusectl.readable and look.connections:
+        found.append("how many requests wait: fusectl is not mounted, and only root can mount it")
+    others = sum(connection.waiting is None for connection in look.connections.values())
+    if fusectl.readable and others:
+        found.append(f"how many requests wait on {counted(others, 'connection')} of other users")
+    if look.hidden:
+        found.append(f"what {counted(look.hidden, 'process', 'processes')} of other users do")
+    return found
+
+
+def may_see(pid: int) -> bool:
+    """Tell whether the descriptors of a process are ours to list. A thread of the kernel has none."""
+    if os.access(f"/proc/{pid}/fd", os.R_OK):
+        return True
+    stat = contents(f"/proc/{pid}/stat").rpartition(b")")[2].split()
+    return not stat or bool(int(stat[6]) & PF_KTHREAD)
+
+
+def counted(number: int, one: str, many: str = "") -> str:
+    return f"{number} {one if number == 1 else many or one + 's'}"

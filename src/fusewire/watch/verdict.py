@@ -1,0 +1,165 @@
+"""From two looks to verdicts: how each connection is, and how sure that is.
+
+A connection is deadlocked with certainty if it is wedged (wait_graph.py) by the second look alone,
+with no help but this: every thread that the proof is about stood still since the first. For then
+they all were where we found them at one and the same moment, and at that moment none could go on
+before another did. Nothing in the circle needs a clock, so it stays.
+
+It is probable if that holds but for a lock whose holder nobody has seen, or a thread that a clock
+wakes, such as a Python main thread in join(timeout); suspected, if threads have moved.
+
+A deadlock may also take but some threads of a daemon, and leave others to serve: the daemon waits
+for a lock, whoever holds it waits for the daemon, and no thread but those that wait for requests is
+left to answer. The daemon might have put that request aside, for something else to answer it; so
+that is probable at most.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from fusewire.watch.diagnosis import Certainty, State
+from fusewire.watch.look import Look
+from fusewire.watch.proc import Thread
+from fusewire.watch.scenarios import Scenario
+from fusewire.watch.wait_graph import Kind, Level, Wait, WaitGraph, polls, reads_device
+
+__all__ = ["LONG", "Verdict", "Verdicts"]
+
+LONG: Final = 1.0  # seconds from which on a request is slow
+FREEZERS: Final = ("do_freezer_trap", "__refrigerator", "get_signal", "ptrace_stop", "do_signal_stop")
+
+
+class Verdict(NamedTuple):
+    """How one connection is."""
+
+    state: State
+    certainty: Certainty = Certainty.CERTAIN
+    scenario: Scenario | None = None
+    partial: bool = False
+
+
+class Verdicts:
+    """Judges every connection of a look, by it and one before."""
+
+    def __init__(self, first: Look, second: Look) -> None:
+        self.look = second
+        self.graph = WaitGraph(second, first)
+        self.first = WaitGraph(first)
+        self.certain = self.graph.wedged()
+        self.probable = self.graph.wedged(Level.HOLDERS) & self.first.wedged(Level.HOLDERS)
+        self.suspected = self.graph.wedged(Level.SLEEP) & self.first.wedged(Level.SLEEP)
+        self.partly = self.wedged_in_part(reads_device)
+        self.perhaps_partly = self.wedged_in_part(lambda thread: reads_device(thread) or polls(thread))
+
+    def wedged_in_part(self, idle: Callable[[Thread], bool]) -> set[int]:
+        """Return connections some of whose threads are in a circle while the others wait for requests."""
+        wedged = self.graph.wedged(Level.HOLDERS, idle)
+        return {
+            number for number in wedged if any(self.closes_circle(w, wedged) for w in self.waits_of_servers(number))
+        }
+
+    def closes_circle(self, wait: Wait, wedged: set[int]) -> bool:
+        """Tell whether a thread waits for a lock whose holder waits for an answer that will not come."""
+        holder = self.graph.waits.get(wait.holder or 0)
+        return wait.kind is Kind.LOCK and holder is not None and holder.connections <= wedged
+
+    def waits_of_servers(self, number: int) -> list[Wait]:
+        """Return what the threads that should answer wait for themselves."""
+        found = (self.graph.waits.get(thread.tid) for thread in self.graph.answering(number))
+        return [wait for wait in found if wait is not None]
+
+    def waits_of_callers(self, number: int) -> list[Wait]:
+        """Return who else waits for this connection, those who have waited longest first."""
+        servers = {thread.tid for thread in self.graph.answering(number)}
+        waits = [w for w in self.graph.waits.values() if number in w.connections and w.thread.tid not in servers]
+        return sorted(waits, key=lambda wait: -self.look.ages.get(wait.thread.tid, 0.0))
+
+    def oldest(self, number: int) -> float | None:
+        """Return for how long the first of all who wait for a connection has waited."""
+        waits = (wait for wait in self.graph.waits.values() if number in wait.connections)
+        return max((self.look.ages.get(wait.thread.tid, 0.0) for wait in waits), default=None)
+
+    # --- the verdict
+
+    def of(self, number: int) -> Verdict:
+        """Judge one connection."""
+        connection = self.look.connections[number]
+        for found, certainty in (
+            (self.certain, Certainty.CERTAIN),
+            (self.probable, Certainty.PROBABLE),
+            (self.suspected, Certainty.SUSPECTED),
+        ):
+            if number in found:
+                return Verdict(State.DEADLOCKED, certainty, self.scenario(number))
+        threads = [thread for thread in self.look.servers(number) if not thread.is_dead]
+        if not threads:
+            return self.without_daemon(number)
+        certainty = Certainty.CERTAIN if all(h.certain for h in connection.holders) else Certainty.PROBABLE
+        if all(is_stopped(thread) for thread in threads):
+            return Verdict(State.STOPPED, certainty, Scenario.STOPPED)
+        if number in self.partly:
+            return Verdict(State.DEADLOCKED, Certainty.PROBABLE, self.scenario(number), partial=True)
+        if number in self.perhaps_partly:
+            return Verdict(State.DEADLOCKED, Certainty.SUSPECTED, self.scenario(number), partial=True)
+        if not any(self.look.mounts.mounted(number)):
+            return Verdict(State.ORPHAN, certainty, Scenario.DETACHED)
+        return self.with_daemon(number, certainty)
+
+    def without_daemon(self, number: int) -> Verdict:
+        """Judge a connection of which nobody seems to hold the device."""
+        if self.look.hides_holders or self.look.connections[number].waiting:
+            return Verdict(State.UNKNOWN, Certainty.SUSPECTED)
+        if any(self.look.mounts.mounted(number)):
+            return Verdict(State.DEAD, Certainty.CERTAIN, Scenario.DEAD)
+        return Verdict(State.ORPHAN, Certainty.CERTAIN, Scenario.DETACHED)
+
+    def with_daemon(self, number: int, certainty: Certainty) -> Verdict:
+        """Judge a connection whose daemon can run."""
+        connection = self.look.connections[number]
+        oldest = self.oldest(number)
+        if connection.waiting == 0:
+            return Verdict(State.IDLE, certainty)
+        if connection.waiting is None and oldest is None:
+            return Verdict(State.UNKNOWN, Certainty.SUSPECTED)
+        if oldest is None or oldest < LONG:
+            return Verdict(State.BUSY, certainty)
+        return Verdict(State.SLOW, certainty, Scenario.FORKED_CHILD if self.is_forked_child(number) else None)
+
+    def is_forked_child(self, number: int) -> bool:
+        """Tell whether the holders look like children of a daemon that is gone: orphans of one thread that never ran.
+
+        None of them has run while requests waited, none waits for requests, and none holds anything of FUSE.
+        """
+        threads = self.look.servers(number)
+        oldest = self.oldest(number) or 0.0
+        return all(
+            not reads_device(thread)
+            and not polls(thread)
+            and thread.pid == thread.tid
+            and self.look.is_orphan(thread.pid)
+            and self.look.ages.get(thread.tid, 0.0) > oldest
+            for thread in threads
+        )
+
+    def scenario(self, number: int) -> Scenario:
+        """Name the way in which a connection came to be wedged, by what its threads wait for."""
+        waits = self.waits_of_servers(number)
+        kinds = {wait.kind for wait in waits}
+        if Kind.EXIT in kinds:
+            return Scenario.EXIT_FLUSH
+        if any(wait.touch and wait.touch.by_fault for wait in waits if wait.kind is Kind.PAGE):
+            return Scenario.PAGE_FAULT
+        if any(wait.touch and wait.touch.by_device for wait in waits):
+            return Scenario.INVALIDATION
+        if kinds & {Kind.WRITEBACK, Kind.THROTTLED}:
+            return Scenario.WRITEBACK
+        if any(wait.connections - {number} for wait in waits):
+            return Scenario.CROSS_MOUNT
+        return Scenario.ALL_REENTERED if len(waits) > 1 else Scenario.SELF_ACCESS
+
+
+def is_stopped(thread: Thread) -> bool:
+    """Tell whether a thread is kept from running: by SIGSTOP, a debugger or a freezer."""
+    return thread.state in "Tt" or thread.passes(*FREEZERS)

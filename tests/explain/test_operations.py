@@ -1,0 +1,225 @@
+"""Every operation of FUSE, explained: each row is played, and has to show what it is about."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from fusewire.diagrams.recording import Recording
+from fusewire.diagrams.text import render
+from fusewire.events import Step
+from fusewire.explain.catalogue import CATALOGUE, explain, play
+from fusewire.explain.director import Director
+from fusewire.explain.explanation import Explanation, Options
+from fusewire.explain.operations import EXPLANATIONS
+from fusewire.explain.operations.never import NEVER
+from fusewire.explain.operations.stage import SYSCALLS
+from fusewire.filesystems.memory import Memory
+from fusewire.kernel import Task
+from fusewire.kernel.checks.connection import check, check_at_rest
+from fusewire.kernel.checks.mount import check_idle
+from fusewire.wire import FUSE_ROOT_ID, NOTIFICATIONS, OPERATIONS
+
+NAMES = [each.name for each in EXPLANATIONS]
+ALL_WAYS = [
+    pytest.param(each, profile, id=f"{each.name}-{profile}") for each in EXPLANATIONS for profile in each.profiles
+]
+IDLE = {"fc->waitq", "the flusher's clock"}
+OTHER_NAMES = {
+    "POLL": "poll-wakeup",
+    "RETRIEVE": "notify_reply",
+}  # of the explanation, if it is not a notification's own
+
+
+@contextmanager
+def played(explanation: Explanation, options: Options) -> Iterator[Director]:
+    """Play it, and leave the scene as it is then."""
+    director = Director(explanation.name, options.mountpoint)
+    try:
+        explanation.play(director, options.with_threads(explanation.threads))
+        yield director
+    finally:
+        director.close()
+
+
+def sent(recording: Recording) -> set[str]:
+    """What the daemon has read, by name: from the events of its device, and of what it did."""
+    read = {moment.event.detail.split(" ")[0] for moment in recording.moments if moment.event.step == Step.COPY_OUT}
+    done = {moment.event.name.upper() for moment in recording.moments if moment.event.step == Step.PERFORM}
+    interrupted = any(moment.event.step == Step.TAKE_INTERRUPT for moment in recording.moments)
+    return read | done | ({"INTERRUPT"} if interrupted else set())
+
+
+def waits_by_trade(task: Task) -> bool:
+    """Whether it is a daemon's thread, or one of the kernel's own: these wait for work."""
+    return task.name.startswith(("daemon", "flusher")) or task.name == "successor"
+
+
+def text(name: str, **options: object) -> str:
+    return explain(name, Options(profile="linux", **options))  # type: ignore[arg-type]
+
+
+# What there is.
+
+
+def test_every_operation_is_explained() -> None:
+    assert {row.name.lower() for row in OPERATIONS.values()} <= set(CATALOGUE)
+
+
+def test_every_notification_is_explained() -> None:
+    names = {OTHER_NAMES.get(row.name, row.name.lower()) for row in NOTIFICATIONS.values()}
+    assert names <= set(CATALOGUE)
+
+
+def test_no_name_is_given_twice() -> None:
+    assert len(set(NAMES)) == len(NAMES)
+
+
+def test_a_list_of_them_fits_a_terminal() -> None:
+    width = max(map(len, CATALOGUE))
+    assert all(width + 2 + len(each.summary) <= 80 for each in EXPLANATIONS)
+
+
+# That each is what it says.
+
+
+@pytest.mark.parametrize(("explanation", "profile"), ALL_WAYS)
+def test_it_sends_what_it_is_about(explanation: Explanation, profile: str) -> None:
+    with played(explanation, Options(profile=profile)) as director:
+        requests = sent(director.recording)
+    if explanation.name.upper() in {row.name for row in OPERATIONS.values()}:
+        assert (explanation.name.upper() in requests) is (explanation.name not in {row.name for row in NEVER})
+
+
+@pytest.mark.parametrize(("explanation", "profile"), ALL_WAYS)
+def test_nobody_is_left_waiting(explanation: Explanation, profile: str) -> None:
+    with played(explanation, Options(profile=profile)) as director:
+        for task in director.scene.tasks:
+            queue = task.asleep_on
+            idle = waits_by_trade(task) and queue is not None and queue.name in IDLE
+            assert task.finished or idle, f"{task.name} sleeps on {queue.name if queue else 'nothing'}"
+
+
+@pytest.mark.parametrize(("explanation", "profile"), ALL_WAYS)
+def test_nothing_is_left_over_when_the_programs_have_gone(explanation: Explanation, profile: str) -> None:
+    with played(explanation, Options(profile=profile)) as director:
+        scene = director.scene
+        for process in list(scene.system.processes.values()):
+            director.run(process.exit())
+        director.prepare()
+        check(scene.connection)
+        check_at_rest(scene.connection)
+        if scene.connection.connected:
+            check_idle(scene.superblock)
+            assert_both_ends_count_alike(director)
+
+
+def assert_both_ends_count_alike(director: Director) -> None:
+    """Each lookup and each open file that the daemon counts is one that the kernel has."""
+    filesystem = director.scene.mounted.session.filesystem
+    assert isinstance(filesystem, Memory)
+    counted = {nodeid: inode.nlookup for nodeid, inode in filesystem._tree.inodes.items() if inode.nlookup}
+    known = {nodeid: inode.nlookup for nodeid, inode in director.scene.superblock.inodes.items()}
+    counted.pop(FUSE_ROOT_ID, None)
+    known.pop(FUSE_ROOT_ID)
+    assert counted == known
+    assert not any(inode.nopen for inode in filesystem._tree.inodes.values())
+
+
+# How it is drawn.
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("everything", [False, True], ids=["", "all"])
+def test_it_fits_a_terminal(name: str, everything: bool) -> None:
+    lines = explain(name, everything=everything).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert lines[0].startswith("  |  ")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_says_what_is_worth_seeing(name: str) -> None:
+    remark = CATALOGUE[name].remark
+    assert remark.endswith(".")
+    assert 1 <= remark.count(". ") + 1 <= 4
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_path_threads_and_uid_change_the_run(name: str) -> None:
+    explanation = CATALOGUE[name]
+    recording = play(explanation, Options(profile="linux", path="/srv/data/x.txt", threads=3, uid=1000))
+    drawn = render(recording, explanation.detail, times=True)
+    assert max(map(len, drawn.splitlines())) <= 80
+    assert "/mnt/fuse" not in drawn
+    assert "3 threads" in drawn
+    assert {task for task in recording.columns if task.startswith("daemon")} == {"daemon 1", "daemon 2", "daemon 3"}
+
+
+def test_the_user_stands_in_the_title_and_in_the_request() -> None:
+    assert "(uid 1000)" in text("getattr", uid=1000).replace("\n", " ")
+    with played(CATALOGUE["create"], Options(profile="linux", uid=1000)) as director:
+        (made,) = [inode for nodeid, inode in director.scene.superblock.inodes.items() if nodeid != FUSE_ROOT_ID]
+    assert made.attr.uid == 1000
+
+
+def test_system_calls_are_drawn_with_their_arguments() -> None:
+    assert {"sys_open", "sys_getdents", "sys_statfs", "sys_utimensat"} <= SYSCALLS
+    assert '>sys_stat("/mnt/fuse/file")' in text("getattr")
+    assert '>sys_stat("/x/y")' in text("getattr", path="/x/y")
+
+
+# What some of them are to show.
+
+
+def test_the_second_read_asks_nothing() -> None:
+    drawn = text("read")
+    assert drawn.count(">sys_pread(") == 2
+    assert drawn.count("[queue READ request]") == 1
+
+
+def test_attributes_are_asked_for_once_while_they_hold() -> None:
+    drawn = text("getattr")
+    assert drawn.count(">sys_stat(") == 2
+    assert drawn.count("[queue GETATTR request]") == 1
+
+
+def test_two_writes_become_one_when_they_are_written_back() -> None:
+    drawn = text("writeback")
+    assert drawn.count(">sys_pwrite(") == 2
+    assert drawn.count("[queue WRITE request]") == 1
+    assert drawn.index("[queue WRITE request]") < drawn.index("[queue FSYNC request]")
+
+
+def test_readahead_is_of_four_pages_and_then_of_eight() -> None:
+    with played(CATALOGUE["readahead"], Options(profile="linux")) as director:
+        scene = director.scene
+        inode = scene.mounted.file("file").positive
+        assert inode.pages is not None
+        assert sorted(inode.pages.pages) == list(range(12))
+
+
+def test_a_third_request_in_the_background_waits_at_the_gate() -> None:
+    drawn = text("background")
+    assert drawn.index("[sleep on fc->blocked_waitq]") < drawn.index("[wake up fc->blocked_waitq]")
+
+
+def test_an_interrupt_is_read_by_a_thread_that_is_free() -> None:
+    recording = play(CATALOGUE["interrupt"], Options(profile="linux"))
+    (taken,) = [moment for moment in recording.moments if moment.event.step == Step.TAKE_INTERRUPT]
+    (performed,) = [moment for moment in recording.moments if moment.event.step == Step.PERFORM]
+    assert taken.task != performed.task
+    assert "<sys_pread() -EINTR" in text("interrupt")
+
+
+def test_after_an_abort_each_is_told_what_it_is_to_be_told() -> None:
+    drawn = " ".join(text("abort").split())
+    assert "-ECONNABORTED" in drawn
+    assert "-ENOENT" in drawn
+    assert "-ENODEV" in drawn
+
+
+def test_a_busy_mount_is_not_unmounted() -> None:
+    drawn = text("unmount")
+    assert drawn.index("<sys_umount() -EBUSY") < drawn.index("[queue RELEASE request]") < drawn.index("[abort fc]")
