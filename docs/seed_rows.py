@@ -272,8 +272,8 @@ SECTIONS: Final[dict[str, list[Row]]] = {
         ),
         Row(
             "This is because the destination address of the copy may not be valid after the request is interrupted.",
-            "kernel.copying:Copy",
-            COPYING + "test_nothing_comes_in_while_the_request_is_not_locked",
+            "kernel.sender_memory:SenderMemory",
+            COPYING + "test_a_late_copy_to_freed_memory_is_seen",
             EXPLAIN_COPY,
         ),
         Row(

@@ -29,6 +29,7 @@ from raw_daemon import FILE, GETATTR, IN_HEADER, INIT, LOOKUP, READ, RawDaemon
 UNLINK, WRITE, FSYNC, GETXATTR = 10, 16, 20, 22
 OTHER = 3  # nodeid of `other`
 WRITEBACK_CACHE, PARALLEL_DIROPS = 1 << 16, 1 << 18
+OWNER = 68  # where uid and gid are in fuse_attr
 INVAL_ENTRY = 3  # enum fuse_notify_code
 PAGE = mmap.PAGESIZE
 
@@ -79,12 +80,19 @@ class HangingDaemon(RawDaemon):
             return struct.pack("=II", struct.unpack_from("=QQI", body)[2], 0)
         return super().reply(opcode, nodeid, body)
 
+    def attr(self, nodeid: int) -> bytes:
+        """All belongs to whoever mounted: what is root's, root of a user namespace may not remove."""
+        attr = bytearray(super().attr(nodeid))
+        struct.pack_into("=II", attr, OWNER, os.getuid(), os.getgid())
+        return bytes(attr)
+
     def serve_all(self, threads: int) -> None:
         """Serve from several threads, until the connection ends."""
         serving = [threading.Thread(target=self.serve, args=[self.device]) for _ in range(threads)]
         for thread in serving:
             thread.start()
         self.greeted.wait()
+        os.stat(self.mountpoint)  # until then the kernel takes the root for root's
         getattr(self, f"prepare_{self.way}", lambda: None)()
         print("ready", flush=True)
         for thread in serving:

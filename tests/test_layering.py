@@ -33,6 +33,7 @@ ALLOWED = {
     "kernel": {"errors", "events", "wire"},
     "mounting": {"errors", "events", "wire"},
     "daemon": {"errors", "events", "wire", "mounting"},
+    "diagrams": {"events"},
 }
 
 FORBIDDEN = {("watch", "explore")}  # looking at live mounts must not need the embedded kernel

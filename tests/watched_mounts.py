@@ -17,8 +17,8 @@ from fusewire.embedded.daemon_device import Tap, TappedDevice
 from fusewire.kernel import mounting
 from fusewire.kernel.checks.accounts import check_accounts
 from fusewire.kernel.checks.connection import check_at_rest, check_connection, check_idle, check_mount, listed
+from fusewire.kernel.checks.conversation import Conversation
 from fusewire.kernel.checks.mount import size_of
-from fusewire.kernel.checks.transcript import Conversation
 from fusewire.kernel.runners.fixed_order import FixedOrder
 from fusewire.kernel.tasks import Task
 from fusewire.kernel.vfs.superblock import Superblock

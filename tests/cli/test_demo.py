@@ -20,7 +20,7 @@ def test_the_demo_says_what_it_runs_on_and_gets_the_right_bytes(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(demo, "why_nothing_is_mounted", why_not)
-    assert demo.run(argparse.Namespace(verbose=False)) == 0
+    assert demo.run(argparse.Namespace(verbose=False, act=None)) == 0
     told = capsys.readouterr().out.splitlines()
     assert told[0].startswith("fusewire on an embedded kernel, ")
     assert told[0].endswith(": nothing can be mounted here.")
@@ -29,6 +29,18 @@ def test_the_demo_says_what_it_runs_on_and_gets_the_right_bytes(
     assert told[-1].startswith(f"{steps - 1} of {steps} steps right, 1 skipped: ")
     assert max(map(len, told)) <= 80
     assert [line for line in told if "git needs a real mount" in line]
+
+
+def test_the_second_act_is_played_in_this_process_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(demo, "why_nothing_is_mounted", why_not)
+    assert demo.run(argparse.Namespace(verbose=False, act=2)) == 0
+    told = capsys.readouterr().out
+    steps = (">sys_unlink()", "[wake up fc->waitq]", "[perform unlink]", "[wake up req->waitq]", "<sys_unlink()")
+    assert [told.index(step) for step in steps] == sorted(told.index(step) for step in steps)
+    assert told.index("*DEADLOCK*") < told.index("<sys_unlink() -ECONNABORTED") < told.index("Alive: rm")
+    assert max(map(len, told.splitlines())) <= 80
 
 
 def test_wrong_bytes_are_noticed() -> None:

@@ -128,6 +128,38 @@ def test_a_task_is_named_where_others_share_its_column() -> None:
     assert [row[1:] for row in rows] == [["[wake up q]", "one, two [woken up]"], ["", "one [step]"]]
 
 
+def depths(recording: Recording) -> list[int]:
+    return [int(depth) for depth in re.findall(r"--depth:(\d+)", page.render(recording).partition("<tbody>")[2])]
+
+
+def call(name: str) -> tuple[str, Event]:
+    return "a", Event(Step.CALL, name)
+
+
+def back(name: str) -> tuple[str, Event]:
+    return "a", Event(Step.RETURN, name)
+
+
+def test_what_is_done_in_a_call_is_set_in() -> None:
+    step = ("a", Event("[step]"))
+    assert depths(made_up(call("sys_a"), call("b"), step, back("b"), back("sys_a"), step)) == [0, 1, 2, 1, 0, 0]
+
+
+def test_a_task_that_was_in_calls_when_the_run_began_is_set_in_as_far() -> None:
+    step = ("a", Event("[step]"))
+    assert depths(made_up(step, back("b"), step, back("sys_a"), step, call("sys_a"))) == [2, 1, 1, 0, 0, 0]
+
+
+def test_a_system_call_is_in_none_whatever_became_of_the_last() -> None:
+    assert depths(made_up(call("sys_a"), call("b"), call("sys_a"), back("sys_a"))) == [0, 1, 0, 0]
+
+
+def test_what_the_words_say_is_not_said_again() -> None:
+    detail = Detail(words={Step.QUEUE: "[queue {operation} request]", Step.TAKE: "[take {detail}]"})
+    recording = made_up(("a", Event(Step.QUEUE, detail="READ 4")), ("a", Event(Step.TAKE, detail="READ 4")))
+    assert [row[1] for row in read(recording, detail).rows[1:]] == ["[queue READ request] READ 4", "[take READ 4]"]
+
+
 def test_what_takes_long_is_told_in_seconds() -> None:
     recording = made_up()
     recording.entries += [Moment("a", Event("[step]"), 12.5)]

@@ -150,6 +150,51 @@ def test_n_and_p_go_from_remark_to_remark(shown: Shown) -> None:
     assert browser.ask(STEP) == deadlock
 
 
+QUEUES_ALONE = Detail(steps=frozenset({Step.QUEUE, Step.TAKE, Step.READ, Step.MATCH}), calls=frozenset())
+
+
+def test_one_may_go_through_every_step_or_those_that_the_diagram_draws(shown: Shown) -> None:
+    recording = unlink()
+    drawn = [n for n, moment in enumerate(recording.moments, start=1) if QUEUES_ALONE.draws(moment.event)]
+    browser = shown(recording, detail=QUEUES_ALONE)
+    visible = "[...document.querySelectorAll('tr[id]')].filter((row) => row.checkVisibility()).length"
+    assert browser.ask(visible) == len(list(recording.moments))
+    browser.press("e")
+    where = [browser.ask(STEP)]
+    for _ in range(len(drawn)):
+        browser.press("ArrowRight")
+        where.append(browser.ask(STEP))
+    assert where == [*drawn, drawn[-1]]
+    assert browser.ask(visible) == len(drawn)
+    browser.press("Home")
+    browser.ask("document.getElementById('every').click()")
+    browser.press("ArrowLeft")
+    assert browser.ask(STEP) == drawn[0] - 1
+
+
+def test_between_drawn_steps_all_changes_are_told_and_all_remarks(shown: Shown) -> None:
+    browser = shown(simple_deadlock(), detail=Detail(steps=frozenset({Step.QUEUE, Step.PERFORM}), calls=frozenset()))
+    for key in ("e", "End", "Home", "ArrowRight"):
+        browser.press(key)
+    said = browser.ask("document.getElementById('now').innerText")
+    assert "[perform unlink]" in said
+    assert "daemon waits for inode semaphore" in said
+    assert "*DEADLOCK*" in said
+    assert panel(browser, "Locks")['inode semaphore for "file"']["waiting"] == ["daemon"]
+
+
+def test_on_a_narrow_screen_three_columns_stand_in_one_and_say_which_they_are(shown: Shown) -> None:
+    browser = shown(simple_deadlock(2, THREADS), size=NARROW, detail=QUEUES_ALONE)
+    browser.press("e")
+    rows = "[...document.querySelectorAll('tr[id]')].filter((row) => row.checkVisibility())"
+    title = "getComputedStyle(cell, '::before').content"
+    cells = f"{rows}.flatMap((row) => [...row.querySelectorAll('td:not(:empty)')]).map((cell) => "
+    titles = browser.ask(cells + f"[cell.dataset.title, {title} !== 'none'])")
+    above = [None, *(name for name, _ in titles)]
+    assert [is_said for _, is_said in titles] == [name != last for (name, _), last in zip(titles, above, strict=False)]
+    assert len(set(above)) == 4
+
+
 def test_slider_buttons_address_and_heading_go_along(shown: Shown) -> None:
     browser = shown(unlink(), at="#step-12")
     assert browser.ask(STEP) == 12
@@ -172,14 +217,14 @@ def test_an_address_that_leads_nowhere_leads_to_an_end(shown: Shown, at: str) ->
 
 
 def test_the_keyboard_reaches_everything_and_one_sees_where_it_is(shown: Shown) -> None:
-    browser = shown(unlink())
+    browser = shown(unlink(), detail=QUEUES_ALONE)
     reached = []
-    for _ in range(7):
+    for _ in range(8):
         browser.press("Tab")
         outline = browser.ask("getComputedStyle(document.activeElement).outlineStyle")
         reached.append((browser.ask("document.activeElement.ariaLabel ?? document.activeElement.id"), outline))
     assert [name for name, _ in reached] == [
-        *("theme", "First step", "Step back", "Step", "Step on", "Last step", "What everything is like"),
+        *("every", "theme", "First step", "Step back", "Step", "Step on", "Last step", "What everything is like"),
     ]
     assert {outline for _, outline in reached} == {"solid"}
 

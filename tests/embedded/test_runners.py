@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeAlias
 
@@ -225,6 +226,30 @@ def test_a_mistake_in_a_method_is_its_callers_eio(run: Run, caplog: pytest.LogCa
 
     run(Mistaken(), body)
     assert "ZeroDivisionError: a" in caplog.text
+
+
+class Leaves(Flat):
+    """Its unlink calls sys.exit."""
+
+    def unlink(self, request: Request, parent: int, name: str) -> None:
+        sys.exit(3)
+
+
+class LeavesLater(Flat):
+    """It does so in a coroutine."""
+
+    async def unlink(self, request: Request, parent: int, name: str) -> None:
+        await asyncio.sleep(0)
+        sys.exit(3)
+
+
+@pytest.mark.parametrize("kind", [Leaves, LeavesLater])
+def test_a_method_that_would_leave_python_is_mistaken(run: Run, kind: type[Flat]) -> None:
+    async def body(kernel: AwaitableKernel) -> None:
+        assert await error_of(kernel.unlink("/a")) == errno.EIO
+        assert await kernel.exists("/a")
+
+    run(kind(), body)
 
 
 def test_strict_ends_the_mount_and_raises_the_mistake(run: Run, caplog: pytest.LogCaptureFixture) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -14,6 +16,8 @@ import fusewire
 from embedded.filesystems import Flat, kernel_of
 from fusewire import Request
 from fusewire.daemon import serve
+from fusewire.daemon.server import GRACE
+from fusewire.embedded import ends
 from fusewire.filesystems import Memory
 
 
@@ -92,6 +96,30 @@ def test_a_method_that_never_returns_keeps_nobody(
         filesystem.reached.wait()
     with pytest.raises(ConnectionAbortedError):
         waiting.result()
+    assert "is still running" in caplog.text
+    filesystem.opened.set()  # for the sake of other tests
+    for thread in kernel.ends.server.readers:  # type: ignore[union-attr]
+        thread.join()  # type: ignore[union-attr]
+
+
+def interrupted_while_it_waits(filesystem: Deaf) -> fusewire.Kernel:
+    """Have Ctrl-C leave a `with` while a method does not return; return the kernel."""
+    with suppress(KeyboardInterrupt), kernel_of(filesystem, runner="threads") as kernel:
+        in_thread(kernel.unlink, "/a")
+        filesystem.reached.wait()
+        raise KeyboardInterrupt
+    return kernel
+
+
+def test_after_ctrl_c_a_method_that_never_returns_is_not_waited_for_long(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for module in (serve, ends):
+        monkeypatch.setattr(module, "HASTE", 0.01)
+    filesystem = Deaf()
+    begun = time.monotonic()
+    kernel = interrupted_while_it_waits(filesystem)
+    assert time.monotonic() - begun < GRACE
     assert "is still running" in caplog.text
     filesystem.opened.set()  # for the sake of other tests
     for thread in kernel.ends.server.readers:  # type: ignore[union-attr]

@@ -244,6 +244,7 @@ def test_a_deadlock_names_the_requests_that_are_not_answered() -> None:
         (lambda kernel: kernel.begin(kernel.stat), "is no call that can be awaited, such as"),
         (lambda kernel: kernel.run(3), "3 is no call that can be awaited, such as"),
         (lambda kernel: kernel.write_text("/a", b"hi"), "which is a str, not bytes: for bytes say write_bytes"),
+        (lambda kernel: kernel.process().open("/", "r"), "flags='r': they are numbers here, as for os.open"),
         (lambda kernel: kernel.open("/"), "Is a directory: '/'"),
         (lambda kernel: fusewire.Kernel({}, minor="19"), "minor='19': it is a whole number"),  # type: ignore[arg-type]
         (lambda kernel: fusewire.Kernel({}, threads="2"), "threads='2': it is a whole number"),  # type: ignore[arg-type]

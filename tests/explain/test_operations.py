@@ -73,6 +73,11 @@ def test_every_notification_is_explained() -> None:
     assert names <= set(CATALOGUE)
 
 
+def test_what_is_more_than_one_operation_is_explained_too() -> None:
+    themes = "abort background invalidate page-fault poll-wakeup readahead resend timeout unmount writeback"
+    assert set(themes.split()) <= set(NAMES)
+
+
 def test_no_name_is_given_twice() -> None:
     assert len(set(NAMES)) == len(NAMES)
 

@@ -8,6 +8,7 @@ from fusewire.explore.depth_first import How, Search
 from fusewire.explore.found import ROOT, Found
 from fusewire.explore.graph import count_runs
 from fusewire.explore.run import Run
+from fusewire.explore.scenes import SCENARIOS
 from fusewire.explore.schedule import Setting, expand, run_again
 from fusewire.explore.search import explore
 from fusewire.explore.ways_out import WAYS
@@ -19,7 +20,7 @@ SETTINGS = [
     Setting("forget", "seed2005"),
     Setting("simple-deadlock"),
     Setting("simple-deadlock", "seed2005"),
-    Setting("simple-deadlock", "seed2005", moments=("kill=rm",)),
+    Setting("simple-deadlock", moments=("abort",)),
 ]
 each_setting = pytest.mark.parametrize("setting", SETTINGS, ids=str)
 
@@ -153,7 +154,13 @@ def test_an_abort_at_any_moment_ends_the_simple_deadlock_in_every_order() -> Non
     assert all("A" in search.found.graph[state] for state in stuck)  # there, the abort may still come
 
 
-# What cannot be told apart, and what must be.
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_nothing_in_our_scenarios_hides_what_it_holds(scenario: str) -> None:
+    report = explore(Setting(scenario, moments=("abort", "timeout")), preemptions=0, ways_out=())
+    assert report.opaque == []
+
+
+# What is found again.
 
 
 def test_a_schedule_leads_to_what_it_was_shown_for() -> None:
@@ -167,4 +174,4 @@ def test_a_schedule_leads_to_what_it_was_shown_for() -> None:
 def test_nothing_is_left_of_a_run(recwarn: pytest.WarningsRecorder) -> None:
     with Run(Setting("simple-deadlock", moments=("abort", "kill=daemon")).scene) as run:
         run.follow("aab")
-    assert all(task.coroutine.cr_frame is None for task in (*run.scene.tasks, *run.scene.moments))
+    assert all(getattr(task.coroutine, "cr_frame", None) is None for task in (*run.scene.tasks, *run.scene.moments))

@@ -12,8 +12,9 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from fusewire.events import Event, Step
+from fusewire.kernel.request import Request
 from fusewire.kernel.stages import Stage
-from fusewire.kernel.tasks import Task, close
+from fusewire.kernel.tasks import Task, close, run
 from fusewire.kernel.waiting import ERESTARTNOINTR
 from fusewire.kernel.waitq import WaitQueue
 from fusewire.wire import OutHeader, ReadIn, Reply, decode_request, encode_error, encode_reply
@@ -215,6 +216,22 @@ def test_an_abort_during_the_copy_of_a_page_waits_for_its_end_and_no_longer(eith
     assert errno_of(cat) == errno.ECONNABORTED
     assert errno_of(writer) == errno.ENOENT
     assert buffer.faults == [0]  # the next page is not asked for
+
+
+def lock_without_looking(request: Request) -> None:
+    """Plant an error: go on with a copy though the request has ended, or its sender has gone."""
+    request.stage = Stage.COPYING_IN
+
+
+def test_a_late_copy_to_freed_memory_is_seen(either: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = Absent()
+    _, unique = reading(either)
+    either.start(either.device.write(Memory(reply(unique, 8192), {1: page.fetch})), "daemon")
+    either.connection.abort()
+    monkeypatch.setattr(Request, "lock", lock_without_looking)
+    page.arrive()
+    with pytest.raises(AssertionError, match="75: memory of a request"):
+        run(either.tasks)
 
 
 Signal = Callable[[Task], None]

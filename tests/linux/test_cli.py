@@ -417,8 +417,8 @@ def test_mount8_finds_it_in_fstab(tmp_path: Path, mountpoint: Path) -> None:
 # --- the demo
 
 
-def test_the_demo_is_short_fast_and_right() -> None:
-    done = fusewire("demo")
+def test_the_first_act_of_the_demo_is_short_fast_and_right() -> None:
+    done = fusewire("demo", "--act", "1")
     lines = done.stdout.splitlines()
     assert (done.returncode, done.stderr) == (0, "")
     assert len(lines) <= 20
@@ -431,6 +431,28 @@ def test_the_demo_is_short_fast_and_right() -> None:
     assert summed is not None
     assert (int(summed[1]) + marks.count("-"), int(summed[2])) == (steps, steps)
     assert float(summed[4]) < 10
+
+
+def test_the_second_act_draws_one_rm_and_the_deadlock_from_what_happens() -> None:
+    done = fusewire("demo", "--act", "2")
+    lines = done.stdout.splitlines()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert max(map(len, lines)) <= 80
+    drawn = lines[lines.index(next(line for line in lines if line.startswith("One rm"))) : -2]
+    assert len(drawn) <= 40
+    (performed,) = [line for line in drawn if "[perform unlink]" in line]
+    called, woken = (next(line for line in drawn if step in line) for step in (">sys_unlink()", "[wake up req->waitq]"))
+    assert float(called.split()[0]) < float(performed.split()[0]) < float(woken.split()[0])
+    assert "*DEADLOCK*" in done.stdout
+    assert "<sys_unlink() -ECONNABORTED" in done.stdout
+    assert lines[-1].startswith("2 of 2 steps right")
+
+
+def test_all_acts_together_are_as_long_as_each(tmp_path: Path) -> None:
+    done = run("env", f"TMPDIR={tmp_path}", *FUSEWIRE, "demo")
+    assert done.returncode == 0
+    assert len(done.stdout.splitlines()) <= 20 + 40 + 1  # and an empty line between
+    assert done.stdout.count("of 12 steps right") == 1
 
 
 def test_the_demo_leaves_nothing(tmp_path: Path) -> None:

@@ -1,9 +1,12 @@
 """`fusewire demo`: the main job, done before your eyes, and checked.
 
-Two filesystems are mounted in a temporary directory, used as a person would, and unmounted.
+Act 1: two filesystems are mounted in a temporary directory, used as a person would, and unmounted.
 A line a step: what was done, what came of it, how long it took and how many requests the
 kernel sent for it. Requests that the kernel sends late (RELEASE, FORGET) count for the step
 in which they come.
+
+Act 2: what went on underneath, drawn (demo_drawing.py). One more file is removed where act 1 has just worked; and a
+daemon that uses its own mount deadlocks, and is freed.
 
 Where nothing can be mounted, the same is done with a kernel's end in this process, and said so.
 """
@@ -20,7 +23,7 @@ import textwrap
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -28,9 +31,11 @@ from typing import Any, Final
 
 import fusewire
 from fusewire import MountError
+from fusewire.cli.demo_drawing import draw_deadlock, draw_removal
 from fusewire.cli.demo_places import InKernel, OnMount, Place
 from fusewire.cli.demo_steps import EXAMPLE_STEPS, MEMORY_STEPS, Skipped, Step, Wrong, example
 from fusewire.cli.report import FAILURE, sentence
+from fusewire.explain.real import CannotStage
 from fusewire.filesystems import Memory
 
 __all__ = ["parser", "run"]
@@ -38,6 +43,7 @@ __all__ = ["parser", "run"]
 GREEN, YELLOW, RED = "32", "33", "31"  # as terminals number them
 WIDTH: Final = 80  # columns
 MARKS: Final = {"right": ("✓", "+", GREEN), "skipped": ("-", "-", YELLOW), "wrong": ("✗", "!", RED)}
+ACTS: Final = (1, 2)
 LINE: Final = "{title:<31}  {result:<25} {time:>8} {requests:>8}"
 
 
@@ -45,10 +51,17 @@ def parser() -> argparse.ArgumentParser:
     """The arguments of `fusewire demo`."""
     parser = argparse.ArgumentParser(
         prog="fusewire demo",
-        description="Mount two filesystems, do what a person does with them, check every byte, and unmount. "
+        description="Mount two filesystems, do what a person does with them, check every byte, and unmount; "
+        "then draw one request, and a deadlock and its cure. "
         "It takes a few seconds, works in a temporary directory and leaves nothing behind. "
         "Where nothing can be mounted, an embedded kernel takes the place of Linux's.",
         epilog="exit codes: 0 every step gave the right bytes, 1 one did not",
+    )
+    parser.add_argument(
+        "--act",
+        type=int,
+        choices=ACTS,
+        help="only this one: 1 the filesystems, 2 what goes on underneath: a request and a deadlock, drawn",
     )
     parser.add_argument("-v", "--verbose", action="store_true", help="where a step goes wrong show the traceback")
     return parser
@@ -57,11 +70,16 @@ def parser() -> argparse.ArgumentParser:
 def run(arguments: argparse.Namespace) -> int:
     """Do the demo; 1 if a step went wrong."""
     demo = Demo(verbose=arguments.verbose)
+    acts = ACTS if arguments.act is None else (arguments.act,)
     with terminating(), tempfile.TemporaryDirectory(prefix="fusewire-demo-") as directory:
         demo.why_not = why_nothing_is_mounted(directory)
         demo.heading()
-        demo.act("Python objects as files", example(), Path(directory, "nodes"), EXAMPLE_STEPS)
-        demo.act("memory:, which starts empty", Memory(), Path(directory, "memory"), MEMORY_STEPS)
+        if 1 in acts:
+            demo.act("Python objects as files", example(), Path(directory, "nodes"), EXAMPLE_STEPS)
+        steps = MEMORY_STEPS if 1 in acts else ()
+        demo.act("memory:, which starts empty", Memory(), Path(directory, "memory"), steps, underneath=2 in acts)
+        if 2 in acts:
+            demo.deadlock()
     return demo.sum_up()
 
 
@@ -112,15 +130,15 @@ class Demo:
         self.rows: list[Row] = []
         self.why_not: MountError | None = None  # a mount is possible here
 
-    def act(self, title: str, what: Any, mountpoint: Path, steps: Sequence[Step]) -> None:
-        """Mount `what`, or give it to an embedded kernel; do the steps there, and unmount."""
+    def act(self, title: str, what: Any, mountpoint: Path, steps: Sequence[Step], *, underneath: bool = False) -> None:
+        """Mount `what`, or give it to an embedded kernel; do the steps there, draw one removal, and unmount."""
         print(f"{title}:")
         if self.why_not is None:
-            self.act_on_mount(what, mountpoint, steps)
+            self.act_on_mount(what, mountpoint, steps, underneath)
         else:
-            self.act_in_kernel(what, steps)
+            self.act_in_kernel(what, steps, underneath)
 
-    def act_on_mount(self, what: Any, mountpoint: Path, steps: Sequence[Step]) -> None:
+    def act_on_mount(self, what: Any, mountpoint: Path, steps: Sequence[Step], underneath: bool) -> None:
         mountpoint.mkdir()
         mount = fusewire.mount(what, str(mountpoint))
         with ExitStack() as stack:
@@ -128,9 +146,11 @@ class Demo:
             stack.enter_context(mount)
             self.show(Row("mount", "right", "it answers", time.perf_counter() - began, mount.requests))
             self.do(steps, OnMount(mountpoint), lambda: mount.requests)
+            if underneath:
+                self.draw("One rm on this mount, as Linux and the daemon saw it (\N{MIDDLE DOT}: inferred)", lambda: draw_removal(mountpoint))
             self.show(self.tried("unmount", lambda: unmounted(stack, mountpoint), lambda: mount.requests))
 
-    def act_in_kernel(self, what: Any, steps: Sequence[Step]) -> None:
+    def act_in_kernel(self, what: Any, steps: Sequence[Step], underneath: bool) -> None:
         began = time.perf_counter()
         with InKernel(what, requests=0) as kernel:
 
@@ -139,7 +159,34 @@ class Demo:
 
             self.show(Row("serve", "right", "it answers", time.perf_counter() - began, requests()))
             self.do(steps, kernel, requests)
+            if underneath:
+                self.draw("One rm, at both ends", lambda: draw_removal(kernel))
             self.show(self.tried("end", lambda: ended(kernel), requests))
+
+    def deadlock(self) -> None:
+        """Stage the first deadlock of kernel.txt, and its cure."""
+        self.draw("A daemon removes, through its mount, what it is asked to; an abort frees both", self.draw_deadlock)
+
+    def draw_deadlock(self) -> str:
+        """Return the diagram: from the real kernel, or, where that may not be, from the embedded one."""
+        if self.why_not is None:
+            with suppress(CannotStage):
+                return draw_deadlock(real=True)
+        return draw_deadlock(real=False)
+
+    def draw(self, title: str, drawing: Callable[[], str]) -> None:
+        """Print a diagram below its title; what goes wrong counts as a step."""
+        drawn: list[str] = []
+
+        def work() -> str:
+            drawn.append(drawing())
+            return ""
+
+        outcome, result, reason = self.outcome(work)
+        if drawn:
+            print(f"\n{title}:\n{drawn[0]}", flush=True)
+        else:
+            self.show(Row(title[:31], outcome, result, 0.0, 0, reason))
 
     def do(self, steps: Sequence[Step], place: Place, requests: Callable[[], int]) -> None:
         for step in steps:

@@ -21,7 +21,7 @@ A step is `"kind": "step"`:
     detail      what kernel.txt passes over: the arguments of a call, the request; "" if nothing
     words       what the diagram says instead of `text`, and `drawn`: whether it says it at all, for
                 a diagram may pass over what does not matter to it (columns.py)
-    woken       names of the tasks that it wakes, and `echo`: what happens to them
+    woken       names of the tasks that it wakes, and `echo`: what happens to them, if any
     certain     false of a step that nobody has seen, which must have come in between
     state       what everything is like as the step is said; null if nobody looked
 
@@ -42,7 +42,7 @@ from dataclasses import asdict
 from itertools import count
 from typing import Any, Final
 
-from fusewire.diagrams.columns import EVERYTHING, Detail, words
+from fusewire.diagrams.columns import EVERYTHING, Detail, levels, words
 from fusewire.diagrams.recording import Moment, Recording, Remark
 
 __all__ = ["FORMAT", "VERSION", "as_data", "render"]
@@ -64,8 +64,8 @@ def as_data(recording: Recording, detail: Detail = EVERYTHING) -> dict[str, Any]
     """Return what `render` writes down, as dicts and lists."""
     numbers = count(1)
     entries = [
-        _step(recording, entry, next(numbers), detail) if isinstance(entry, Moment) else _remark(entry)
-        for entry in recording.entries
+        _step(recording, entry, next(numbers), level) if isinstance(entry, Moment) else _remark(entry)
+        for entry, level in levels(recording, detail)
     ]
     return {
         "format": FORMAT,
@@ -102,7 +102,7 @@ def _step(recording: Recording, moment: Moment, number: int, detail: Detail) -> 
         "words": words(event, detail),
         "drawn": detail.draws(event),
         "woken": list(event.woken),
-        "echo": str(event.echo),
+        "echo": str(event.echo) if event.woken else "",
         "certain": moment.certain,
         "state": None if moment.state is None else asdict(moment.state),
     }

@@ -21,7 +21,7 @@ from typing import Final, NamedTuple
 from fusewire.diagrams.recording import Moment, Recording, Remark
 from fusewire.events import Event, Step
 
-__all__ = ["EVERYTHING", "Detail", "Row", "left_out", "rows", "words"]
+__all__ = ["EVERYTHING", "Detail", "Row", "left_out", "levels", "rows", "words"]
 
 CALLS: Final = (Step.CALL, Step.RETURN)
 WAITS: Final = (Step.SLEEP, Step.WAKE)
@@ -92,7 +92,7 @@ def rows(recording: Recording, detail: Detail = EVERYTHING) -> Iterator[Row | Re
     that went to sleep last.
     """
     drawing = _Drawing(recording, detail)
-    for entry, drawing.detail in _with_detail(recording, detail):
+    for entry, drawing.detail in levels(recording, detail):
         if isinstance(entry, Remark):
             yield from drawing.remark(entry)
         else:
@@ -100,7 +100,7 @@ def rows(recording: Recording, detail: Detail = EVERYTHING) -> Iterator[Row | Re
     yield from drawing.take()
 
 
-def _with_detail(recording: Recording, detail: Detail) -> Iterator[tuple[Moment | Remark, Detail]]:
+def levels(recording: Recording, detail: Detail) -> Iterator[tuple[Moment | Remark, Detail]]:
     """Yield what happened, and at which level it is drawn."""
     now = detail.first or detail
     for entry in recording.entries:
@@ -170,7 +170,7 @@ class _Drawing:
 def left_out(recording: Recording, detail: Detail) -> dict[str, list[str]]:
     """Return what `detail` passes over: title of the column -> words, each once, in their order."""
     passed: dict[str, dict[str, None]] = {title: {} for title in recording.titles}
-    for entry, now in _with_detail(recording, detail):
+    for entry, now in levels(recording, detail):
         if isinstance(entry, Moment) and not now.draws(entry.event):
             passed[recording.titles[recording.column(entry.task)]][words(entry.event, detail)] = None
     return {title: _without_returns(texts) for title, texts in passed.items() if texts}

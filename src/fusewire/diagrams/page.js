@@ -11,7 +11,9 @@ const QUEUES = ["unused", "background", "pending", "io", "processing", "interrup
 
 const panel = document.getElementById("panel");
 const slider = document.getElementById("slider");
+const stepsButton = document.getElementById("every");
 let current = 0; // index of the current step
+let everyStep = true; // or only those that the diagram draws
 
 // --- elements
 
@@ -74,18 +76,25 @@ function* told(before, after, come, gone) {
 
 const isLock = (name) => known.locks.includes(name); // whose sleepers are told of as those who wait for it
 
+/** How requests went from list to list; those in the pool are all alike, so they are counted. */
+function moves({ unused: pool = [], ...before }, { unused = [], ...after }) {
+  const from = new Map(told(before, after, null, (word, queue) => [word, queue]));
+  const to = new Map(told(before, after, (word, queue) => [word, queue], null));
+  return [
+    ...(pool.length === unused.length ? [] : [`unused: ${pool.length} → ${unused.length}`]),
+    ...[...to].map(([word, queue]) =>
+      from.has(word) ? `${word}: ${from.get(word)} → ${queue}` : `${word} joins ${queue}`),
+    ...[...from].filter(([word]) => !to.has(word)).map(([word, queue]) => `${word} leaves ${queue}`),
+  ];
+}
+
 /** The changes of a step in sentences, for those who hear it, and as a summary. */
 function sentences(before, after) {
-  const from = new Map(told(before.queues, after.queues, null, (word, queue) => [word, queue]));
-  const to = new Map(told(before.queues, after.queues, (word, queue) => [word, queue], null));
-  const moved = [...to].map(([word, queue]) =>
-    from.has(word) ? `${word}: ${from.get(word)} → ${queue}` : `${word} joins ${queue}`);
-  const left = [...from].filter(([word]) => !to.has(word)).map(([word, queue]) => `${word} leaves ${queue}`);
   const asleep = (states) => Object.fromEntries(Object.entries(states.sleepers).filter(([name]) => !isLock(name)));
   const ended = Object.entries(after.tasks).filter(([task, how]) =>
     /^(returned|killed|failed)/.test(how) && before.tasks[task] !== how);
   return [
-    ...moved, ...left,
+    ...moves(before.queues, after.queues),
     ...told(holders(before.locks), holders(after.locks), (t, l) => `${t} takes ${l}`, (t, l) => `${t} lets go of ${l}`),
     ...told(waiting(before.locks), waiting(after.locks), (t, l) => `${t} waits for ${l}`, null),
     ...told(asleep(before), asleep(after), (t, q) => `${t} sleeps on ${q}`, (t, q) => `${t} wakes from ${q}`),
@@ -128,7 +137,9 @@ function lock(name, before = { holders: [], waiting: [] }, after = { holders: []
     waits.length ? [make("ul", { class: "waiting", "aria-label": "waiting" }, ...waits)] : []);
 }
 
-const GLYPHS = [["running", "▶"], ["can go on", "○"], ["asleep", "☾"], ["returned", "✓"], ["killed", "✕"], ["failed", "✕"]];
+const GLYPHS = [
+  ["running", "▶"], ["can go on", "○"], ["asleep", "☾"], ["returned", "✓"], ["killed", "✕"], ["failed", "✕"],
+];
 
 function task(name, before, after) {
   const glyph = GLYPHS.find(([words]) => after.startsWith(words))?.[1] ?? "·";
@@ -155,18 +166,22 @@ function stateSections(before, after) {
 const unit = steps.length && steps.at(-1).time >= 10 ? ["s", 1] : ["ms", 1000];
 const shownTime = (seconds) => `${(seconds * unit[1]).toFixed(3)} ${unit[0]}`;
 
-/** The remarks that stand between this step and the next. */
+/** The remarks that stand between this step and the next that is shown. */
 function remarksAfter(step) {
-  const at = run.entries.indexOf(step) + 1;
-  const next = run.entries.findIndex((entry, index) => index >= at && entry.kind === "step");
-  return run.entries.slice(at, next < 0 ? undefined : next).filter((entry) => entry.kind !== "heading");
+  const later = run.entries.slice(run.entries.indexOf(step) + 1);
+  const next = later.findIndex((entry) => entry.kind === "step" && (everyStep || entry.drawn));
+  const until = later.slice(0, next < 0 ? undefined : next);
+  return until.filter((entry) => entry.kind !== "step" && entry.kind !== "heading");
 }
+
+const DEADLOCK = document.querySelector(".deadlock strong")?.textContent; // the diagram's word for it
 
 /** What a step says, and about what; a call's arguments stand in its parentheses. */
 function said(step) {
   const isCall = step.words.startsWith(">") && step.words.endsWith("()");
   if (isCall) return [make("code", {}, `${step.words.slice(0, -1)}${step.detail})`)];
-  return [make("code", {}, step.words), ...(step.detail ? [" ", make("i", {}, step.detail)] : [])];
+  const isSaid = step.words.includes(step.detail); // or there is none
+  return [make("code", {}, step.words), ...(isSaid ? [] : [" ", make("i", {}, step.detail)])];
 }
 
 function now(step, previous, changes) {
@@ -178,20 +193,50 @@ function now(step, previous, changes) {
       ...(step.certain ? [] : [" (inferred)"])),
     make("ul", { class: "changes" }, ...changes.map((text) => make("li", {}, text))),
     ...remarksAfter(step).map((remark) => make("p", { class: `said ${remark.kind}` },
-      ...(remark.kind === "deadlock" ? [make("strong", {}, "*DEADLOCK*"), " "] : []), remark.text)),
+      ...(remark.kind === "deadlock" ? [make("strong", {}, DEADLOCK), " "] : []), remark.text)),
   ];
 }
 
 // --- going
 
-/** Make the step with this index the current one. */
+/** Have a column's title said where another column stood above; seen on narrow screens. */
+function nameColumns() {
+  let above = -1;
+  for (const index of path()) {
+    for (const cell of rows[index].querySelectorAll("td[data-title]")) {
+      cell.classList.toggle("same", cell.cellIndex === above);
+      above = cell.cellIndex;
+    }
+  }
+}
+
+/** The indices of the steps that one goes through. */
+const path = () => [...steps.keys()].filter((index) => everyStep || steps[index].drawn);
+
+/** The index of the step that is so many steps on, or back, or else at the end. */
+function by(count) {
+  const ahead = path().filter((index) => index > current);
+  const behind = path().filter((index) => index < current).reverse();
+  const way = count > 0 ? ahead : behind;
+  return way[Math.min(Math.abs(count), way.length) - 1] ?? current;
+}
+
+/** What everything is like at a step, and after those that follow it unseen, up to what is said next. */
+function stateAt(index) {
+  const later = run.entries.slice(run.entries.indexOf(steps[index]) + 1);
+  const end = later.findIndex((entry) => entry.kind !== "step" || everyStep || entry.drawn);
+  return [steps[index], ...later.slice(0, end < 0 ? undefined : end)].at(-1).state;
+}
+
+/** Make the step with this index the current one, or the next to it if that is not shown. */
 function show(index) {
-  current = Math.max(0, Math.min(index, steps.length - 1));
-  const [step, previous] = [steps[current], steps[current - 1]];
-  const after = step.state ?? nowhere;
-  const before = previous ? previous.state ?? nowhere : after;
+  current = path().find((each) => each >= index) ?? path().at(-1);
+  const last = path().findLast((each) => each < current);
+  const [step, previous] = [steps[current], steps[last]];
+  const after = stateAt(current) ?? nowhere;
+  const before = previous ? stateAt(last) ?? nowhere : after;
   document.getElementById("now").replaceChildren(...now(step, previous, sentences(before, after)));
-  document.getElementById("state").replaceChildren(...(step.state
+  document.getElementById("state").replaceChildren(...(after !== nowhere
     ? stateSections(before, after)
     : [make("p", { class: "none" }, "What the queues held was not looked at.")]));
   mark(step);
@@ -205,7 +250,7 @@ function mark(step) {
   slider.value = step.number;
   slider.setAttribute("aria-valuetext", `${step.number} of ${steps.length}: ${step.task} ${step.text}`);
   for (const button of panel.querySelectorAll("[data-go]")) {
-    const end = ["first", "back"].includes(button.dataset.go) ? 0 : steps.length - 1;
+    const end = ["first", "back"].includes(button.dataset.go) ? path()[0] : path().at(-1);
     button.setAttribute("aria-disabled", String(current === end));
   }
 }
@@ -218,23 +263,17 @@ function go(index) {
 
 /** The index of the step before the next remark, or of the one before the last that was passed. */
 function remark(direction) {
-  const stops = steps.map((step, index) => [index, remarksAfter(step).length]).filter(([, count]) => count)
-    .map(([index]) => index);
+  const stops = path().filter((index) => remarksAfter(steps[index]).length);
   const found = direction > 0 ? stops.find((index) => index > current) : stops.findLast((index) => index < current);
-  return found ?? (direction > 0 ? steps.length - 1 : 0);
+  return found ?? (direction > 0 ? steps.length - 1 : 0); // an end, where there is none
 }
 
-const GO = {
-  first: () => 0,
-  back: () => current - 1,
-  on: () => current + 1,
-  last: () => steps.length - 1,
-};
+const GO = { first: () => 0, back: () => by(-1), on: () => by(1), last: () => steps.length - 1 };
 
 const KEYS = {
   ArrowLeft: GO.back, ArrowUp: GO.back, ArrowRight: GO.on, ArrowDown: GO.on,
   Home: GO.first, End: GO.last,
-  PageUp: () => current - 10, PageDown: () => current + 10,
+  PageUp: () => by(-10), PageDown: () => by(10),
   n: () => remark(1), p: () => remark(-1),
 };
 
@@ -244,9 +283,20 @@ function pressed(event) {
   if (event.altKey || event.ctrlKey || event.metaKey) return;
   const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
   if (key === "t") toggleTheme();
+  if (key === "e") toggleSteps();
   if (!(key in KEYS) || (SCROLLS.has(key) && event.target.closest("#state"))) return;
   event.preventDefault(); // also of the slider, whose own keys are these
   go(KEYS[key]());
+}
+
+/** Show every step, or only those that the diagram draws. */
+function toggleSteps() {
+  if (stepsButton.hidden) return;
+  everyStep = !everyStep;
+  stepsButton.setAttribute("aria-pressed", String(everyStep));
+  document.querySelector("table").classList.toggle("drawn", !everyStep);
+  nameColumns();
+  go(current);
 }
 
 /** Go where the address says, such as #step-12. */
@@ -275,6 +325,8 @@ function toggleTheme() {
 
 if (steps.length) {
   panel.hidden = themeButton.hidden = false;
+  stepsButton.hidden = !steps.some((step) => step.drawn) || steps.every((step) => step.drawn);
+  stepsButton.addEventListener("click", toggleSteps);
   slider.max = steps.length;
   slider.addEventListener("input", () => go(Number(slider.value) - 1));
   for (const button of panel.querySelectorAll("[data-go]")) {
@@ -288,5 +340,6 @@ if (steps.length) {
   addEventListener("keydown", pressed);
   addEventListener("hashchange", follow);
   nameTheme();
+  nameColumns();
   follow();
 }

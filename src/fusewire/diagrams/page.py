@@ -22,12 +22,14 @@ import re
 from collections.abc import Iterator, Sequence
 from html import escape
 from importlib.resources import files
+from itertools import count
 from string import Template
 from typing import Final
 
 from fusewire.diagrams.as_json import as_data
-from fusewire.diagrams.columns import EVERYTHING, Detail, words
+from fusewire.diagrams.columns import EVERYTHING, Detail, levels, words
 from fusewire.diagrams.recording import Moment, Recording, Remark
+from fusewire.events import Step
 
 __all__ = ["render"]
 
@@ -69,12 +71,11 @@ class _Table:
 
     def __init__(self, recording: Recording, detail: Detail) -> None:
         self.recording, self.detail = recording, detail
+        self.level = detail  # at which the row is drawn that is being made
         self.titles = recording.titles
         longest = max((moment.time for moment in recording.moments), default=0.0)
         self.unit, self.scale = ("s", 1) if longest >= 10 else ("ms", 1000)
-        self.depths: dict[str, int] = {}  # calls that a task is in
         self.last = ""  # task, if what it did last was no call and in none
-        self.named = -1  # the column of which a cell has the title: it is not said again and again
         tasks = dict.fromkeys([*recording.columns, *(moment.task for moment in recording.moments)])
         self.company = [sum(recording.column(task) == column for task in tasks) for column in range(len(self.titles))]
 
@@ -86,31 +87,31 @@ class _Table:
 
     def rows(self) -> Iterator[str]:
         """Yield the rows of the table's body."""
-        number = 0
-        for entry in self.recording.entries:
-            if isinstance(entry, Remark):
-                if entry != ("heading", self.recording.title):  # the page's own
-                    yield self._remark(entry)
-            else:
-                number += 1
-                yield self._moment(entry, number)
+        numbers, depths = count(1), iter(_depths(self.recording))
+        for entry, level in levels(self.recording, self.detail):
+            self.level = level
+            if isinstance(entry, Moment):
+                yield self._moment(entry, next(numbers), next(depths))
+            elif entry != ("heading", self.recording.title):  # which is the page's own
+                yield self._remark(entry)
 
-    def _moment(self, moment: Moment, number: int) -> str:
-        begins, depth = self._depth(moment)
-        kinds = {"apart": begins, "inferred": not moment.certain, "pale": not self.detail.draws(moment.event)}
+    def _moment(self, moment: Moment, number: int, depth: int) -> str:
+        kinds = {
+            "apart": self._begins(moment, depth),
+            "inferred": not moment.certain,
+            "pale": not self.level.draws(moment.event),
+        }
         kind = " ".join(name for name, holds in kinds.items() if holds)
-        cells = "".join(self._cells(moment, depth))
+        cells = "".join(self._cells(moment, min(depth, DEEPEST)))
         time = f'<th scope="row">{moment.time * self.scale:.3f}</th>'
         return f'<tr id="step-{number}" class="{kind}">{time}{cells}</tr>'
 
-    def _depth(self, moment: Moment) -> tuple[bool, int]:
-        """Count the calls that the task is in; return whether something begins, and how far to set the step in."""
-        text, depth = moment.event.text, self.depths.get(moment.task, 0)
-        shown = max(0, depth - text.startswith("<"))
-        self.depths[moment.task] = shown + text.startswith(">")
-        begins = depth == 0 and self.last != moment.task
-        self.last = moment.task if depth == 0 and text[0] not in "<>" else ""
-        return begins, min(shown, DEEPEST)
+    def _begins(self, moment: Moment, depth: int) -> bool:
+        """Whether the task does something new, outside any call, and is to be set apart."""
+        outside = depth == 0 and moment.event.step != Step.RETURN
+        begins = outside and self.last != moment.task
+        self.last = moment.task if outside and moment.event.step != Step.CALL else ""
+        return begins
 
     def _cells(self, moment: Moment, depth: int) -> Iterator[str]:
         """Yield a cell a column: what the task does, and what that does to those whom it wakes."""
@@ -125,15 +126,14 @@ class _Table:
                 yield "<td></td>"
 
     def _cell(self, column: int, inside: str, depth: int) -> str:
-        title = "" if column == self.named else f' data-title="{escape(self.titles[column])}"'
-        self.named = column
-        return f'<td class="{_lane(column)}"{title} style="--depth:{depth}">{inside}</td>'
+        title = escape(self.titles[column])
+        return f'<td class="{_lane(column)}" data-title="{title}" style="--depth:{depth}">{inside}</td>'
 
     def _step(self, moment: Moment, column: int) -> str:
         """What is in the cell of a step: who does it, what, and about what."""
-        event, said = moment.event, escape(words(moment.event, self.detail))
+        event, said = moment.event, escape(words(moment.event, self.level))
         who = self._who([moment.task], column)
-        if not event.detail:
+        if not event.detail or escape(event.detail) in said:
             return f"{who}<span>{_breakable(said)}</span>"
         if said == escape(f">{event.name}()"):
             return f"{who}<span>{_breakable(said[:-1] + escape(event.detail))})</span>"
@@ -144,11 +144,11 @@ class _Table:
         return f"<b>{escape(', '.join(tasks))}</b> " if self.company[column] > 1 else ""
 
     def _remark(self, remark: Remark) -> str:
-        text, self.named = escape(remark.text), -1
+        text = escape(remark.text)
         if remark.kind == "heading":
             inside = f"<h2>{text}</h2>"
         elif remark.kind == "deadlock":
-            inside = f"<p><strong>{escape(self.detail.deadlock)}</strong> {text}</p>"
+            inside = f"<p><strong>{escape(self.level.deadlock)}</strong> {text}</p>"
         else:
             inside = f"<p>{text}</p>"
         return f'<tr class="remark {remark.kind}"><td colspan="{len(self.titles) + 1}">{inside}</td></tr>'
@@ -157,6 +157,27 @@ class _Table:
 def _breakable(text: str) -> str:
     """Have a long name broken between its words, and `fc->waitq` not in the middle of its arrow."""
     return re.sub(r"(?<=[_/(])(?=[^&)])", "<wbr>", text).replace("-&gt;", "<u>-&gt;</u>")
+
+
+def _depths(recording: Recording) -> list[int]:
+    """Return for each moment how many calls its task is in; a call and its return are in as many.
+
+    A system call is in none. A task that is in calls when the recording begins shows it by returning from them.
+    """
+    depths: list[int] = []
+    inside: dict[str, int] = {}  # calls that a task is in
+    since: dict[str, list[int]] = {}  # the moments of a task since its last system call began
+    for index, (task, event, *_) in enumerate(recording.moments):
+        calls, returns = event.step == Step.CALL, event.step == Step.RETURN
+        if task not in since or (calls and event.name.startswith("sys_")):
+            inside[task], since[task] = 0, []
+        if returns and not inside[task]:
+            for earlier in since[task]:
+                depths[earlier] += 1
+        depths.append(max(0, inside[task] - returns))
+        inside[task] = depths[index] + calls
+        since[task].append(index)
+    return depths
 
 
 def _lane(column: int) -> str:

@@ -2,7 +2,8 @@
 
     kernel.py       Kernel: what users have; process.py, paths.py and files.py are its calls, inspected.py
                     what there is to see, plan.py what it was asked to be
-    ends.py         both ends of one mount: begun, used, and always ended; parts.py is what they are made of
+    ends.py         both ends of one mount: begun (serving.py), used, and always ended; parts.py is what they
+                    are made of
     task_server.py  the daemon's end in fixed order       device.py     for the shells of threads and asyncio
     recording.py    what was sent and answered            leaks.py      what is left over in the end
     callers.py      who calls, as a filesystem sees it    own_mount.py  a filesystem that uses its own mount

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 from fusewire import events
-from fusewire.kernel.checks.transcript import Exchange
+from fusewire.kernel.checks.conversation import Exchange
 from fusewire.kernel.device import Device
 from fusewire.kernel.user_memory import UserBuffer
 from fusewire.kernel.waitq import Sleep

@@ -8,29 +8,24 @@ so is left to itself. What nobody ends is put away by the garbage collector, or 
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Coroutine
 from typing import Any, Final, TypeVar
 
 import fusewire.kernel as kernel_end
-from fusewire.daemon.serve import ThreadServer
+from fusewire.daemon.serve import HASTE, ThreadServer
 from fusewire.daemon.serve_async import AsyncServer
-from fusewire.daemon.server import Failed, Told
-from fusewire.daemon.session import Session
 from fusewire.daemon.workers import in_a_thread, to_its_end
 from fusewire.embedded.begun import Begun
 from fusewire.embedded.daemon_device import Tap
-from fusewire.embedded.device import EmbeddedDevice
 from fusewire.embedded.leaks import Leak, leaks
 from fusewire.embedded.left_open import remember
 from fusewire.embedded.notifying import EmbeddedNotifications
 from fusewire.embedded.own_mount import OwnMount
-from fusewire.embedded.parts import ASYNCIO, Parts
 from fusewire.embedded.plan import Plan
 from fusewire.embedded.recording import Record
+from fusewire.embedded.serving import Serving
 from fusewire.embedded.task_server import TaskServer
-from fusewire.kernel.clock import MonotonicClock
 from fusewire.kernel.mounting import umount
 from fusewire.kernel.runners import Deadlock
 from fusewire.kernel.runners.fixed_order import FixedOrder
@@ -46,15 +41,12 @@ T = TypeVar("T")
 LINGER: Final = 5.0  # seconds that a daemon gets to let go of what is open
 
 
-class Ends(Parts):
-    """Both ends of one mount. Nothing is served before `start`, or `start_async`."""
+class Ends(Serving):
+    """Both ends of one mount."""
 
     def __init__(self, plan: Plan, runner: str, tap: Tap | None = None) -> None:
         """`tap` gets what passes the devices, if it is given."""
         super().__init__(plan, runner, tap)
-        self.server: TaskServer | ThreadServer | AsyncServer | None = None
-        self.failure: BaseException | None = None  # of a method, and no OSError; for `strict`
-        self.closed = False
         self.forked = False  # we are in a child of the process in which the threads are that we need
         self.own_mount = (
             OwnMount(self.runner, self.session.new_request, plan.threads) if isinstance(self.runner, Locked) else None
@@ -62,55 +54,6 @@ class Ends(Parts):
         self.session.notify_now.device = EmbeddedNotifications(self)
         self.process = self._own_process()
         remember(self)
-
-    # --- beginning
-
-    def start(self) -> None:
-        """Begin to serve; return once the daemon has answered INIT.
-
-        Raises:
-            Exception: what the filesystem's `init` raised.
-            OSError: EPROTO if the daemon does not speak with a kernel of this `minor`.
-        """
-        self.server = self._task_server() if isinstance(self.runner, FixedOrder) else self._thread_server(self.runner)
-        try:
-            self.server.start()
-        except BaseException:
-            self._give_up()
-            raise
-
-    async def start_async(self) -> None:
-        """Begin to serve, in the event loop that runs if we are made for it. Raises as `start`."""
-        if self.runner_name != ASYNCIO:
-            self.start()
-            return
-        assert isinstance(self.runner, Locked)
-        self.runner.home = asyncio.get_running_loop()
-        server = self.server = AsyncServer(*self._for_a_shell(self.runner))
-        try:
-            await server.start()
-        except BaseException:
-            self._give_up()
-            raise
-
-    def _task_server(self) -> TaskServer:
-        assert isinstance(self.runner, FixedOrder)
-        return TaskServer(self.session, self.device, self.plan.threads, self.stall, self.runner, self._failed)
-
-    def _thread_server(self, runner: Locked) -> ThreadServer:
-        if self.runner_name == ASYNCIO:
-            raise RuntimeError("with runner='asyncio' a kernel lives in an event loop: enter it with `async with`")
-        return ThreadServer(*self._for_a_shell(runner))
-
-    def _for_a_shell(self, runner: Locked) -> tuple[Session, EmbeddedDevice, int, Failed, Told, Told]:
-        device = EmbeddedDevice(runner, self.device, self.session.limits.buffer_size, self.stall, self.new_device)
-        return self.session, device, self.plan.threads, self._failed, lambda: None, self.abort
-
-    def _give_up(self) -> None:
-        self.closed = True
-        self.abort()
-        self.runner.do(self.device.close)
-        self._put_away()
 
     # --- while it lasts
 
@@ -197,22 +140,6 @@ class Ends(Parts):
         self.superblock.drop_caches()
         await record.settled(self.connection, LINGER)
 
-    def _failed(self, error: BaseException) -> None:
-        """A method raised what is no OSError. Strict: end, and let whoever calls have it."""
-        if self.plan.strict:
-            self.failure = self.failure or error
-            self.abort()
-
-    def raise_failure(self) -> None:
-        """With `strict`, raise what a method has raised; once."""
-        failure = self._taken_failure()
-        if failure is not None:
-            raise failure
-
-    def _taken_failure(self) -> BaseException | None:
-        failure, self.failure = self.failure, None
-        return failure
-
     # --- ending
 
     async def unmount(self, flags: int = 0) -> None:
@@ -229,8 +156,11 @@ class Ends(Parts):
             self.process = self._own_process() if self.process.ended else self.process
             raise
 
-    def close(self) -> None:
+    def close(self, hurried: bool = False) -> None:
         """End all processes, unmount, and wait for the daemon; abort what does not end. Idempotent.
+
+        Args:
+            hurried: wait for nobody longer than `HASTE` seconds. So it is after Ctrl-C, which may also come meanwhile.
 
         Raises:
             RuntimeError: in fixed order, called by a method, or while another thread uses it.
@@ -239,13 +169,21 @@ class Ends(Parts):
             return
         if isinstance(self.runner, FixedOrder):
             self.runner.check_idle()
+        self._hurry(hurried)
         try:
             self._leave()
-        finally:  # also when Ctrl-C comes meanwhile
+        except KeyboardInterrupt:
+            self._hurry()
+            raise
+        finally:
             self.closed = True
             self.abort()
             self._wait_for_daemon()
             self._put_away()
+
+    def _hurry(self, hurried: bool = True) -> None:
+        if isinstance(self.server, TaskServer | ThreadServer):
+            self.server.hurried = hurried
 
     async def close_async(self) -> None:
         """Do as `close`, awaited."""
@@ -270,8 +208,9 @@ class Ends(Parts):
         """End all processes and unmount, if the daemon lets us."""
         leaving = Task("kernel", self._end_all())
         try:
+            hurried = isinstance(self.server, TaskServer | ThreadServer) and self.server.hurried
             self.runner.start(leaving)
-            self.runner.wait(leaving, LINGER)
+            self.runner.wait(leaving, HASTE if hurried else LINGER)
         except (Deadlock, OSError) as error:
             logger.debug("left without being unmounted: %s", error)
 
@@ -301,8 +240,3 @@ class Ends(Parts):
         """We are in a forked child, and our threads are not: nothing can be used here, nor need be closed."""
         if isinstance(self.runner, Locked):
             self.closed = self.forked = True
-
-    def _put_away(self) -> None:
-        self.runner.close()
-        if isinstance(self.system.clock, MonotonicClock):
-            self.system.clock.close()

@@ -194,7 +194,7 @@ class Kernel(Inspected, Blocking):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        self.ends.close(hurried=isinstance(error, KeyboardInterrupt))
         if error is None:
             self.ends.raise_failure()
 

@@ -14,11 +14,13 @@ import errno
 import logging
 from collections.abc import Coroutine
 from contextlib import suppress
+from dataclasses import dataclass
 from types import CoroutineType
 from typing import Any
 
 from fusewire import events
 from fusewire.daemon.device import UNANSWERABLE
+from fusewire.daemon.serve import HASTE
 from fusewire.daemon.server import GRACE, Failed
 from fusewire.daemon.session import Buffers, Call, Session
 from fusewire.embedded.daemon_device import Stall
@@ -53,6 +55,7 @@ class TaskServer:
         self.runner = runner
         self.failed = failed
         self.ending = False  # the device has said that the connection is gone
+        self.hurried = False  # whoever ends us is, by Ctrl-C
         self.readers = [Task(self._name(number), self._serve()) for number in range(count)]
 
     def _name(self, number: int) -> str:
@@ -112,7 +115,9 @@ class TaskServer:
             note(Step.PERFORM, call.request.name.lower())
         try:
             result = call.run()
-        except (Exception, asyncio.CancelledError) as error:  # not Ctrl-C, which is the caller's as well
+        except KeyboardInterrupt:  # the caller's as well
+            raise
+        except BaseException as error:
             return self._fail(call, error)
         if isinstance(result, CoroutineType):
             return self._begin(call, result)
@@ -147,7 +152,7 @@ class TaskServer:
             result = carried_out.result()
         except BaseException as error:
             return self._fail(call, error)
-        return self._reply(call, result)
+        return self._fail(call, result.error) if isinstance(result, Left) else self._reply(call, result)
 
     def _reply(self, call: Call, result: Any) -> Buffers | None:
         reply = self.session.reply(call, result)
@@ -173,7 +178,7 @@ class TaskServer:
 
     def tidy_up(self) -> None:
         """Let the methods end that still run, name those that do not, and let the filesystem go."""
-        self.runner.finish(GRACE)
+        self.runner.finish(HASTE if self.hurried else GRACE)
         for call in list(self.session.calls.values()):
             logger.warning("%s is still running after its mount is gone, and is left to itself", call.request)
         try:
@@ -182,7 +187,17 @@ class TaskServer:
             logger.exception("destroy failed")
 
 
+@dataclass(frozen=True, slots=True)
+class Left:
+    """A method called sys.exit: asyncio would let the exception out of its loop, to whoever runs that."""
+
+    error: SystemExit
+
+
 async def _as_method(method: Method, call: Call, coroutine: Coroutine[Any, Any, Any]) -> Any:
     """Carry out `call`, as the `method` of which its system calls will be."""
     method_here.set(method)
-    return await call.finish(coroutine)
+    try:
+        return await call.finish(coroutine)
+    except SystemExit as error:
+        return Left(error)

@@ -21,6 +21,7 @@ __all__ = ["SEED", "Explanation", "Options"]
 
 SEED: Final = "kernel.txt, run"  # the group of what the document of 2005 draws and argues
 MOST_THREADS: Final = 9
+NO_UID: Final = 0xFFFFFFFF  # -1, which is nobody
 LONGEST_NAME: Final = 255  # bytes (NAME_MAX of most filesystems)
 
 
@@ -39,8 +40,8 @@ class Options:
             raise ValueError(f"There is no profile '{self.profile}', only {' and '.join(PROFILES)}.")
         if not 1 <= self.threads <= MOST_THREADS:
             raise ValueError(f"A daemon here has 1 to {MOST_THREADS} threads, not {self.threads}.")
-        if not 0 <= self.uid < 1 << 32:
-            raise ValueError(f"A uid is a number from 0 to {(1 << 32) - 1}, not {self.uid}.")
+        if not 0 <= self.uid < NO_UID:
+            raise ValueError(f"A uid is a number from 0 to {NO_UID - 1}, not {self.uid}.")
         self._check_path()
 
     def _check_path(self) -> None:

@@ -27,7 +27,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
 
-from fusewire.explore.fingerprint import fingerprint
+from fusewire.explore.fingerprint import OPAQUE, fingerprint
 from fusewire.explore.found import BROKEN, ROOT, UNKNOWN, Finding, Found
 from fusewire.explore.run import Run
 from fusewire.explore.scene import Scenario, Scene
@@ -89,6 +89,7 @@ class Search:
         self.how = how
         self.seen = seen or Remembered()
         self.found = Found()
+        OPAQUE.clear()  # of what others have come upon
         self.branches = [Branch("", ROOT if how.prune else UNKNOWN, "")]  # still to be followed, the last one first
 
     def go_on(self, until: float = float("inf"), most: float = float("inf")) -> None:
@@ -97,6 +98,7 @@ class Search:
             self._follow(self.branches.pop())
             if time.monotonic() >= until:
                 break
+        self.found.opaque |= OPAQUE
 
     def _follow(self, branch: Branch) -> None:
         """Make one run, to its end or until it is cut; then see what ends it from each new state."""

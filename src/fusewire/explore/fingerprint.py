@@ -35,7 +35,7 @@ import struct
 import threading
 import types
 import weakref
-from collections import deque
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Collection, Iterable, Sequence
 from hashlib import blake2b
 from typing import Any, Final, TypeAlias
@@ -46,7 +46,7 @@ from fusewire.kernel.profile import Profile
 from fusewire.kernel.vfs.system import System
 from fusewire.wire import Operation
 
-__all__ = ["fingerprint"]
+__all__ = ["LOOKS", "OPAQUE", "Way", "fingerprint", "look_for", "slots_of"]
 
 Parts: TypeAlias = Sequence[object]
 Look: TypeAlias = Callable[[Any], Parts]
@@ -76,6 +76,7 @@ CONSTANT: Final = {  # attributes that stay what they were when the object was m
 }
 PASSED_OVER: Final = frozenset({types.CodeType, types.FrameType, types.TracebackType})
 
+OPAQUE: Final[set[str]] = set()  # classes that we could not see into, as far as we came upon any
 _never_twice: Final = itertools.count()
 
 
@@ -87,7 +88,7 @@ def fingerprint(*roots: object) -> bytes:
     known, number_of, name_of, append = LOOKS.get, numbers.get, _names.get, said.append
     for thing in found:
         for part in LOOKS[type(thing)](thing):  # type: ignore[operator]  # or it had not been looked into
-            look = known(type(part)) or _look_for(type(part))
+            look = known(type(part)) or look_for(type(part))
             if look is VALUE:
                 append(part)
             elif look is NAME:
@@ -119,7 +120,7 @@ def _named(thing: Any) -> tuple[str, object]:
 # How to look into what is of a class.
 
 
-def _look_for(kind: type) -> Look | Way:
+def look_for(kind: type) -> Look | Way:
     """Return how to tell of an object of `kind`, and remember it."""
     look: Look | Way
     if issubclass(kind, enum.Enum | type):
@@ -141,6 +142,9 @@ def _container(kind: type) -> Look | None:
             if kind is base:
                 return functools.partial(_elements, kind.__qualname__, elements)
             return functools.partial(_elements_and_more, elements, _object(kind, base))
+    for base in (int, float, str, bytes):
+        if issubclass(kind, base):
+            return functools.partial(_value_and_more, base, f"{kind.__module__}.{kind.__qualname__}")
     return None
 
 
@@ -150,6 +154,10 @@ def _elements(name: str, elements: Look, thing: Any) -> Parts:
 
 def _elements_and_more(elements: Look, more: Look, thing: Any) -> Parts:
     return [len(thing), *elements(thing), *more(thing)]
+
+
+def _value_and_more(base: type, name: str, thing: Any) -> Parts:
+    return name, base(thing), getattr(thing, "__dict__", None)
 
 
 def _in_order(thing: Iterable[object]) -> Parts:
@@ -164,13 +172,24 @@ def _unordered(thing: Collection[object]) -> Parts:
     """The elements of a set by their own fingerprints: its order is that of addresses."""
     if all(LOOKS.get(type(element)) is VALUE for element in thing):
         return sorted(thing, key=repr)
-    return sorted(fingerprint(element) for element in thing), *sorted(thing, key=fingerprint)
+    if len(thing) < 2 or id(thing) in _being_ordered:  # the latter: its elements lead back to it
+        return tuple(thing) if len(thing) < 2 else ("set",)
+    _being_ordered.add(id(thing))
+    try:
+        return tuple(sorted(thing, key=fingerprint))
+    finally:
+        _being_ordered.discard(id(thing))
+
+
+_being_ordered: Final[set[int]] = set()  # sets
 
 
 ELEMENTS: Final[dict[type, Look]] = {
     tuple: _in_order,
     list: _in_order,
     deque: _in_order,
+    OrderedDict: _items,
+    defaultdict: lambda thing: (thing.default_factory, *_items(thing)),
     dict: _items,
     set: _unordered,
     frozenset: _unordered,
@@ -180,7 +199,7 @@ ELEMENTS: Final[dict[type, Look]] = {
 def _object(kind: type, base: type = object) -> Look:
     """How to look into what has attributes: those in slots, and those in a dict; of `base` all is seen already."""
     name = f"{kind.__module__}.{kind.__qualname__}"
-    slots = _slots(kind)
+    slots = slots_of(kind)
     has_dict = bool(kind.__dictoffset__)
     if _hides_something(kind, base, len(slots)):
         return _opaque
@@ -214,7 +233,7 @@ def _object(kind: type, base: type = object) -> Look:
 UNSET: Final = "unset"
 
 
-def _slots(kind: type) -> tuple[str, ...]:
+def slots_of(kind: type) -> tuple[str, ...]:
     """The slots of a class and those it inherits, as `getattr` finds them."""
     slots: list[str] = []
     for owner in reversed(kind.__mro__):
@@ -225,9 +244,14 @@ def _slots(kind: type) -> tuple[str, ...]:
     return tuple(slot for slot in slots if slot not in ("__dict__", "__weakref__"))
 
 
+def _is_python(kind: type) -> bool:
+    """Whether `kind` was made by a `class`, or by C as if it were."""
+    return bool(kind.__flags__ & 1 << 9)  # Py_TPFLAGS_HEAPTYPE
+
+
 def _hides_something(kind: type, base: type, slots: int) -> bool:
     """Whether there is more in objects of `kind` than attributes: something that only a C extension sees."""
-    if not kind.__flags__ & 1 << 9:  # Py_TPFLAGS_HEAPTYPE: made by a `class`, or by C as if it were
+    if not _is_python(kind):
         return True
     pointers = slots + (kind.__dictoffset__ > 0) + (kind.__weakrefoffset__ > 0)
     return kind.__basicsize__ > base.__basicsize__ + pointers * struct.calcsize("P")
@@ -235,6 +259,7 @@ def _hides_something(kind: type, base: type, slots: int) -> bool:
 
 def _opaque(thing: object) -> Parts:
     """What we cannot see into is never twice the same."""
+    OPAQUE.add(f"{type(thing).__module__}.{type(thing).__qualname__}")
     return type(thing).__qualname__, next(_never_twice)
 
 
@@ -360,4 +385,4 @@ ITERATORS: Final[tuple[object, ...]] = (
     *(iter({}), iter({}.values()), iter({}.items()), iter(set())),
 )
 LOOKS.update({type(iterator): _iterator for iterator in ITERATORS})
-_look_for(tuple)  # of `roots`
+look_for(tuple)  # of `roots`

@@ -41,6 +41,7 @@ class Found:
     steps: int = 0  # that were new
     graph: Graph = field(default_factory=lambda: defaultdict(dict))
     ends: set[bytes] = field(default_factory=set)  # states in which no task can go on
+    opaque: set[str] = field(default_factory=set)  # classes that hide what they hold: states with any are all new
     findings: dict[Key, tuple[Finding, str]] = field(default_factory=dict)  # with the shortest steps to it so far
     where: defaultdict[Key, set[bytes]] = field(default_factory=lambda: defaultdict(set))  # the states that have it
 
@@ -64,6 +65,7 @@ class Found:
         for state, after in other.graph.items():
             self.graph[state].update(after)
         self.ends |= other.ends
+        self.opaque |= other.opaque
         for finding, steps in other.findings.values():
             self.note(finding, steps, UNKNOWN)
         for key, states in other.where.items():

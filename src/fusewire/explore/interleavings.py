@@ -24,8 +24,10 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -92,7 +94,8 @@ class Interleavings(Report):
     def record(self, schedule: str, words: str = "") -> Recording:
         """Return the run of `schedule` as a recording, to be drawn as one likes; `words` say how it ended."""
         assert self.scene is not None
-        recording = record(self.scene, expand(schedule), title=self.title)
+        with unlogged():
+            recording = record(self.scene, expand(schedule), title=self.title)
         recording.columns = {name: f'"{name}"' for name in self.scene.programs} | {DAEMON: DAEMON}
         if words and not any(remark.kind in ("deadlock", "end") for remark in recording.remarks):
             recording.say("end", words)
@@ -162,23 +165,32 @@ def interleavings(
         every_step=every_step,
         options=mount_options(filesystem, more_options),
     )
-    check_same(scene)
+    with unlogged():
+        check_same(scene)
+        report = search(scene, preemptions, time.monotonic() + seconds, prune=prune, processes=processes)
+    given = {each.name: getattr(report, each.name) for each in dataclasses.fields(report)}
     title = f"{name_of(filesystem, 'a filesystem')}: {', '.join(scene.programs)}"
-    until = time.monotonic() + seconds
+    return Interleavings(**{**given, "title": title}, scene=scene)
+
+
+def search(scene: OwnFilesystem, preemptions: int | None, until: float, **how: Any) -> Report:
+    """Explore with few preemptions first, until something is found or it is `until`."""
     for bound in bounds(preemptions):
-        report = explore(
-            scene,
-            preemptions=bound,
-            prune=prune,
-            processes=processes,
-            ways_out=(),
-            seconds=max(0.0, until - time.monotonic()),
-            title=title,
-        )
+        report = explore(scene, preemptions=bound, ways_out=(), seconds=max(0.0, until - time.monotonic()), **how)
         if report.shown or report.left:
             break
-    given = {each.name: getattr(report, each.name) for each in dataclasses.fields(report)}
-    return Interleavings(**given, scene=scene)
+    return report
+
+
+@contextmanager
+def unlogged() -> Iterator[None]:
+    """Let what methods raise stand in the report alone, and not in the log as often as they raise it."""
+    logger, silence = logging.getLogger("fusewire"), logging.Filter("nobody")
+    logger.addFilter(silence)
+    try:
+        yield
+    finally:
+        logger.removeFilter(silence)
 
 
 def check_interleavings(filesystem: Callable[[], Served], programs: Programs, **options: Any) -> Interleavings:

@@ -15,6 +15,7 @@ import errno
 import functools
 import inspect
 import os
+import re
 import traceback
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
@@ -53,6 +54,7 @@ T = TypeVar("T")
 Program = Callable[..., Coroutine[Any, Any, Any]]  # (process), or (process, filesystem)
 
 OURS: Final = f"{Path(fusewire.__file__).parent}{os.sep}"
+ADDRESS: Final = re.compile(r" at 0x[0-9a-f]+")  # in a text that is otherwise the same in each run
 MOST_TASKS: Final = 26  # for so many letters there are
 CALL: Final = "[next system call]"
 STOPS: Final = frozenset({CALL, Step.ACQUIRE, Step.LOCK_PAGE, TURN})
@@ -206,7 +208,10 @@ def fail(error: BaseException) -> None:
 
 def failure(name: str, error: BaseException) -> Failure:
     """Say who raised what, and where in his own code that was."""
-    what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    text = str(error)
+    if isinstance(error, AssertionError):
+        text = text.partition("\n")[0]  # what pytest adds below
+    what = f"{type(error).__name__}: {ADDRESS.sub('', text)}" if text else type(error).__name__
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(OURS)]
     where = f", at {frames[-1].name}, line {frames[-1].lineno}: {frames[-1].line}" if frames else ""
     return Failure(f"{name} raised {what}{where}")

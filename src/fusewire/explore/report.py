@@ -65,6 +65,7 @@ class Report:
     checked: bool = True  # what must always hold, after each step
     ways_out: Sequence[str] = ()  # that were tried from every state
     preemptions: int | None = None  # the bound
+    opaque: Sequence[str] = ()  # classes that hide what they hold, for which no two states are taken for one
     left: int = 0  # runs that were not made, for time ran out
 
     def _of(self, kind: str) -> list[Shown]:
@@ -106,14 +107,17 @@ class Report:
 
     def _summary(self) -> str:
         many = "Endlessly many" if self.interleavings is None else f"{self.interleavings:,}"
+        many = f"At least {many}" if self.left else many
         through = f" through {self.states:,} distinct states" if self.states else ""
         made = f"{self.runs:,} runs were made to tell, in {self.seconds:.1f} s."
         lines = [self.title, f"  {many} interleavings{through}", f"  {made}"]
         if self.preemptions is not None:
             lines.append(f"  Only runs in which a task is made to wait {self.preemptions} times at most.")
+        if self.opaque:
+            lines.append(f"  Cannot see into {', '.join(self.opaque)}: states that have any are all told apart.")
         if self.left:
             lines.append(f"  Stopped before the end: at least {self.left:,} runs were not made.")
-        return "\n".join(lines)
+        return "\n".join(textwrap.fill(line, WIDTH, subsequent_indent="  ") for line in lines)
 
     def _verdict(self) -> str:
         """What was looked for and not found."""

@@ -105,8 +105,7 @@ class Mounted(NamedTuple):
 
     def serving(self, threads: int = 1) -> list[Task]:
         """Return the threads of a daemon: each reads, does what it is asked, answers. The last closes the device."""
-        for _ in range(threads - 1):
-            self.device.dup()
+        self.device.descriptors = threads
         names = ["daemon"] if threads == 1 else [f"daemon {number}" for number in range(1, threads + 1)]
         return [Task(name, daemon(self.device, self.session)) for name in names]
 
@@ -151,6 +150,13 @@ class Scene:
     stops: Collection[str] | None = None  # the steps at which others may go on; None: all of them
     at_end: Callable[[], None] | None = None  # a last look, when no task can go on and none is stuck; raises
     put_away: Callable[[], None] | None = None  # ends what is no task
+    again: Callable[[], list[Task]] | None = None  # makes the tasks anew, on a mount that is what it was (rewind.py)
+    coming: list[tuple[str, str]] = field(default_factory=list)  # which moments, of which tasks
+
+    @classmethod
+    def of(cls, mounted: Mounted, tasks: Callable[[], list[Task]]) -> Scene:
+        """Make the scene of the tasks that `tasks` makes, and does nothing else."""
+        return cls(mounted, tasks(), again=tasks)
 
     def __post_init__(self) -> None:
         self.system.runner = Beside(self.tasks)  # type: ignore[assignment]  # nobody in a scene asks for more of it
@@ -232,3 +238,4 @@ def add_moment(scene: Scene, what: str, name: str = "") -> None:
     if what in ("kill", "interrupt"):
         scene.task(name)
     scene.moments.append(Task(f"{what} {name}".strip(), MOMENTS[what](scene, name)))
+    scene.coming.append((what, name))

@@ -10,6 +10,7 @@ from fusewire.explore.depth_first import How, Search
 from fusewire.explore.found import ROOT, Finding, Found, Key
 from fusewire.explore.graph import count_runs, length, shortest
 from fusewire.explore.report import Report, Shown
+from fusewire.explore.rewind import Rewinding
 from fusewire.explore.scene import Scenario
 from fusewire.explore.schedule import Setting
 from fusewire.explore.ways_out import ways_of
@@ -49,7 +50,7 @@ def explore(
         ValueError: `scenario` is a setting that cannot be made.
     """
     began = time.monotonic()
-    make: Scenario = scenario.scene if isinstance(scenario, Setting) else scenario
+    make: Scenario = Rewinding(scenario.scene if isinstance(scenario, Setting) else scenario)
     if ways_out is None:
         ways_out = _ways(make) if prune else ()
     how = How(preemptions, prune, check, tuple(ways_out))
@@ -66,6 +67,7 @@ def explore(
         ways_out=how.ways_out,
         preemptions=preemptions,
         left=left,
+        opaque=sorted(found.opaque),
     )
 
 

@@ -279,6 +279,8 @@ class Connection:
             request.end(request)
         if request.unpin is not None:
             request.unpin()
+        if request.memory is not None:
+            request.memory.free()
 
     def violated(self, rule: int, text: str, unique: int, code: int) -> None:
         """Note down what a daemon should not have written."""

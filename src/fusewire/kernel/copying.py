@@ -23,6 +23,7 @@ from __future__ import annotations
 from fusewire import events
 from fusewire.events import Step
 from fusewire.kernel.request import Request
+from fusewire.kernel.sender_memory import SenderMemory
 from fusewire.kernel.tasks import step
 from fusewire.kernel.user_memory import UserBuffer
 from fusewire.wire import OutHeader
@@ -73,7 +74,17 @@ class Copy:
         self.request = request
         if events.hook is not None:
             await step(Step.COPY_IN, about=request)
-        return OutHeader(length, 0, request.unique).pack() + await self.load(length - self.offset)
+        memory = request.memory = SenderMemory(length - self.offset)
+        await self._load_into(memory)
+        return OutHeader(length, 0, request.unique).pack() + bytes(memory.data)
+
+    async def _load_into(self, memory: SenderMemory) -> None:
+        done = 0
+        while done < len(memory.data):
+            chunk = await self._chunk(len(memory.data) - done)
+            memory.store(done, self.buffer.load(self.offset, chunk))
+            done += chunk
+            await self._copied(chunk, Step.COPY_PAGE)
 
     async def _chunk(self, wanted: int) -> int:
         """Return how many bytes may be copied now: the next page is fetched if there are none."""

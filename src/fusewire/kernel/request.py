@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 from fusewire.errors import ProtocolError, os_error
 from fusewire.events import Step, note
+from fusewire.kernel.sender_memory import SenderMemory
 from fusewire.kernel.stages import FAULTING, FINISHED, LOCKED, UNUSED, Stage
 from fusewire.kernel.tasks import Task
 from fusewire.kernel.waitq import WaitQueue
@@ -73,6 +74,7 @@ class Request:
         "gid",
         "interrupted",
         "kill_aborts",
+        "memory",
         "message",
         "names",
         "nodeid",
@@ -117,6 +119,7 @@ class Request:
         self.interrupted = False  # its sender was sent a signal while it waited
         self._waitq: WaitQueue | None = None  # its `waitq`, once somebody has slept there
         self.reader: Task | None = None  # the task that owes the reply
+        self.memory: SenderMemory | None = None  # where its reply is copied to, if page by page
         self.end: Callable[[Request], None] | None = None
         self.unpin: Callable[[], None] | None = None  # lets go of what is held on its account, once it is given up
         # What came of it.

@@ -175,6 +175,8 @@ def drop(connection: Connection, request: Request) -> None:
     request.references -= 1
     if request.references:
         return
+    if request.memory is not None:
+        request.memory.check()
     request._waitq = None  # which refers to its request: only the garbage collector would free the two, and the reply
     if events.hook is not None:
         note(Step.PUT, about=request)

@@ -109,3 +109,5 @@ async def _give_up(request: Request) -> None:
     elif request.stage is Stage.PROCESSING or request.stage in FAULTING:
         request.move("kill")
         request.unpin = pin(request)
+        if request.memory is not None:
+            request.memory.free()

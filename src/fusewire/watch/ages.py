@@ -32,9 +32,15 @@ def ages(threads: Iterable[Thread]) -> dict[int, float]:
     last = {thread: ran_last(f"/proc/{thread.pid}/task/{thread.tid}/sched") for thread in threads}
     now = clocks({thread.cpu for thread, seconds in last.items() if seconds is not None})
     for thread, seconds in last.items():
-        if seconds is not None and thread.cpu in now:
+        if seconds is not None and thread.cpu in now and still_there(thread):
             found[thread.tid] = max(0.0, now[thread.cpu] - seconds)
     return found
+
+
+def still_there(thread: Thread) -> bool:
+    """Tell whether a thread has not been on another CPU since: its time would be of another clock."""
+    fields = contents(f"/proc/{thread.pid}/task/{thread.tid}/stat").rpartition(b")")[2].split()
+    return len(fields) > 36 and int(fields[36]) == thread.cpu
 
 
 def ran_last(path: str) -> float | None:

@@ -43,7 +43,7 @@ def cure_of(verdicts: Verdicts, number: int, verdict: Verdict) -> str:
 
 
 def abortion(verdicts: Verdicts, number: int) -> str:
-    """Return the command that aborts a connection; where fusectl is not mounted, the unmounting which begins with it."""
+    """Return the command that aborts a connection: without fusectl, to unmount it by force, which begins with that."""
     place = mountpoint(verdicts, number)
     if is_mounted() or not place:
         return f"echo 1 > {CONNECTIONS}/{number}/abort"

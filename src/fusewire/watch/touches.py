@@ -61,10 +61,11 @@ def touches_of(thread: Thread, mounts: Mounts) -> list[Touch]:
     view = mounts.view_of(thread.pid)
     if view is None or thread.is_exiting:
         return []
-    faults = is_fault(thread)
-    found = [] if faults else [*touches_of_arguments(thread, view, mounts)]
-    if faults or (thread.stack is None and is_copying(thread)):
-        found += touches_of_mappings(thread, view, mounts)
+    if is_fault(thread):
+        found = touches_of_mappings(thread, view, mounts)
+    else:
+        copies = thread.stack is None and is_copying(thread)  # out of a mapped file: then it may be that file's page
+        found = (copies and touches_of_mappings(thread, view, mounts)) or [*touches_of_arguments(thread, view, mounts)]
     return [touch for touch in found if touch.connections]
 
 

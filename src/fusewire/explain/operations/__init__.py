@@ -29,13 +29,19 @@ from fusewire.explain.seed.unlink import TODAY
 
 __all__ = ["EXPLANATIONS"]
 
+ROWS: Final = {
+    "names": NAMES,
+    "attributes": ATTRIBUTES,
+    "files": (*FILES, *DATA),
+    "directories": DIRECTORIES,
+}
 PLAYED: Final[tuple[Explanation, ...]] = (
-    *map(explanation, (*NAMES, *ATTRIBUTES, *FILES, *DATA, *DIRECTORIES)),
+    *MOUNTS,
+    *(explanation(row, f"every operation: {kind}") for kind, rows in ROWS.items() for row in rows),
     *CACHING,
     *NOTICES,
     *ENDINGS,
-    *MOUNTS,
-    *map(explanation, NEVER),
+    *(explanation(row, "never sent on a mount like ours") for row in NEVER),
 )
 
 EXPLANATIONS: Final = tuple(replace(each, today=TODAY) for each in PLAYED)

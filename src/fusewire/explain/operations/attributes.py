@@ -118,8 +118,9 @@ ATTRIBUTES: Final = (
         "read an extended attribute",
         "getfattr -n user.colour {path}",
         getxattr,
-        "The first asks with size 0 how long the value is, the second for the value. Unless the daemon takes suid off "
-        "by itself (HANDLE_KILLPRIV_V2), each write is preceded by a GETXATTR of security.capability.",
+        "The first asks with size 0 how long the value is, the second for the value. Linux itself asks for "
+        "security.capability before a write: before each, or before the first alone if the daemon takes suid off by "
+        "itself (HANDLE_KILLPRIV_V2).",
         before=a_file_with_an_xattr,
     ),
     Operation(

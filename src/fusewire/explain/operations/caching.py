@@ -13,12 +13,13 @@ from fusewire.explain.director import Director
 from fusewire.explain.explanation import Explanation, Options
 from fusewire.explain.operations.filesystem import Everything
 from fusewire.explain.operations.rows import a_file
-from fusewire.explain.operations.stage import DETAIL, GROUP, PROGRAM, Stage, finished, set_up
+from fusewire.explain.operations.stage import DETAIL, PROGRAM, Stage, finished, set_up
 from fusewire.kernel import Process
 from fusewire.wire import InitFlags
 
 __all__ = ["CACHING"]
 
+GROUP: Final = "what the page cache does by itself"
 PAGE: Final = 4096  # bytes
 DETAIL_OF_BACKGROUND: Final = replace(
     DETAIL,
@@ -90,7 +91,7 @@ async def write_and_sync(process: Process, fd: int) -> None:
 
 
 def play_page_fault(director: Director, options: Options) -> None:
-    stage = set_up(director, options, {PROGRAM: "a program that has mapped {path}"})
+    stage = set_up(director, options, {PROGRAM: "Program: use mapped memory"})
     fd = open_with_pages(stage, 1)
     mapping = stage.run(stage.process.mmap(fd, PAGE, mmap.PROT_READ, mmap.MAP_SHARED))
     finished(stage.play(touch_twice(stage.process, mapping.address)))
@@ -131,8 +132,8 @@ CACHING: Final = (
         GROUP,
         detail=DETAIL,
         remark="With WRITEBACK_CACHE a write only makes a page dirty, and asks nothing. fsync sends what is dirty, two "
-        "writes in one WRITE here, waits for the answer, and then sends FSYNC. Without fsync, close does, or half a "
-        "minute.",
+        "writes in one WRITE here, waits for the answer, and then sends FSYNC. Without fsync, close sends what is "
+        "dirty, or the flusher after half a minute.",
     ),
     Explanation(
         "page-fault",

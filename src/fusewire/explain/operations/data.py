@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from fusewire.explain.operations.rows import HELLO, Operation, an_open_file
+from fusewire.explain.operations.rows import HELLO, Operation, a_written_file, an_open_file
 from fusewire.kernel import Process
 
 __all__ = ["DATA"]
@@ -32,10 +32,10 @@ DATA: Final = (
     Operation(
         "write",
         "write to a file, through the page cache",
-        "echo HELLO > {path}",
+        "Program: write to {path}",
         write,
         "Through to the daemon: write returns when it has answered. With WRITEBACK_CACHE the bytes stay in the cache, "
-        "for now: see 'writeback'.",
-        before=an_open_file,
+        "for now: see 'writeback'. Before the first write to a file Linux asks for its capabilities, by GETXATTR.",
+        before=a_written_file,
     ),
 )

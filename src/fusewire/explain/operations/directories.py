@@ -74,7 +74,7 @@ DIRECTORIES: Final = (
     Operation(
         "releasedir",
         "nobody has an open directory any more",
-        "closedir",
+        "Program: closedir",
         close,
         "As RELEASE: in the background, after close has returned. There is no FLUSH of a directory.",
         before=an_open_directory,

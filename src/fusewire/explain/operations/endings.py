@@ -17,11 +17,12 @@ from fusewire.explain.explanation import Explanation, Options
 from fusewire.explain.operations.filesystem import Slow
 from fusewire.explain.operations.notices import Parts, notify
 from fusewire.explain.operations.rows import HELLO, an_open_file
-from fusewire.explain.operations.stage import DETAIL, GROUP, PROGRAM, Stage, finished, set_up
+from fusewire.explain.operations.stage import DETAIL, PROGRAM, Stage, finished, set_up
 from fusewire.kernel import Task
 
 __all__ = ["ENDINGS"]
 
+GROUP: Final = "how a long wait ends"
 TIMEOUT: Final = 15  # seconds
 OTHER: Final = "other program"
 SUCCESSOR: Final = "successor"
@@ -88,7 +89,7 @@ def play_resend(director: Director, options: Options) -> None:
 
 
 def play_setlkw(director: Director, options: Options) -> None:
-    titles = {PROGRAM: "fcntl with F_SETLKW", OTHER: "who has locked {path}"}
+    titles = {PROGRAM: "Program: fcntl, F_SETLKW", OTHER: "Who has locked {path}"}
     stage = set_up(director, options, titles)
     fd = stage.run(an_open_file(stage.process, stage.path))
     other = stage.run(stage.process.fork())

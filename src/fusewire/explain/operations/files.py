@@ -9,7 +9,7 @@ import select
 from typing import Any, Final
 
 from fusewire.explain.operations.filesystem import COMMAND, OldCopy
-from fusewire.explain.operations.rows import Operation, an_empty_place, an_open_file
+from fusewire.explain.operations.rows import HELLO, Operation, a_written_file, an_empty_place, an_open_file, beside
 from fusewire.kernel import Process
 from fusewire.wire import FallocateFlags
 
@@ -23,14 +23,9 @@ FIBMAP: Final = 1  # include/uapi/linux/fs.h
 
 async def two_open_files(process: Process, path: str) -> tuple[int, int]:
     source = await an_open_file(process, path)
-    target = await process.open(f"{path}.copy", os.O_CREAT | os.O_RDWR)
+    target = await process.open(beside(path), os.O_CREAT | os.O_RDWR)
+    await process.pwrite(target, HELLO, 0)
     return source, target
-
-
-async def a_written_file(process: Process, path: str) -> int:
-    fd = await an_open_file(process, path)
-    await process.pwrite(fd, b"HELLO", 0)
-    return fd
 
 
 async def a_file_that_another_has_locked(process: Process, path: str) -> int:
@@ -129,7 +124,7 @@ FILES: Final = (
     Operation(
         "tmpfile",
         "make a file that has no name",
-        "open with O_TMPFILE",
+        "Program: open, O_TMPFILE",
         tmpfile,
         "As CREATE, but the file has no name until linkat gives it one. Without TMPFILE the caller gets EOPNOTSUPP.",
         before=an_empty_place,
@@ -149,8 +144,8 @@ FILES: Final = (
         "nobody has an open file any more",
         "exec 3<&-",
         close,
-        "In the background: close has returned before the daemon reads it, so an error of RELEASE is nobody's. That "
-        "of FLUSH is what close says.",
+        "In the background: close does not wait for it, so an error of RELEASE is nobody's. That of FLUSH is what "
+        "close says.",
         before=an_open_file,
     ),
     Operation(
@@ -175,7 +170,7 @@ FILES: Final = (
     Operation(
         "lseek",
         "where data and holes are",
-        "lseek with SEEK_HOLE",
+        "Program: lseek, SEEK_HOLE",
         lseek,
         "Only SEEK_DATA and SEEK_HOLE ask; the second call, with SEEK_SET, is the kernel's own affair.",
         before=an_open_file,
@@ -187,12 +182,12 @@ FILES: Final = (
         fallocate,
         "The mode says whether room is made, a hole punched, or a range zeroed; after the last two the kernel drops "
         "the pages that it has of it.",
-        before=an_open_file,
+        before=a_written_file,
     ),
     Operation(
         "copy_file_range_64",
         "have the daemon copy a part of a file",
-        "cp {path} {path}.copy",
+        "cp {path} {other}",
         copy_file_range,
         "The bytes never leave the daemon. Its reply says how many were copied, in 64 bits, as ABI 7.45 has it.",
         before=two_open_files,
@@ -200,7 +195,7 @@ FILES: Final = (
     Operation(
         "copy_file_range",
         "the same, of daemons before ABI 7.45",
-        "cp {path} {path}.copy",
+        "cp {path} {other}",
         copy_file_range,
         "This daemon answers ENOSYS to COPY_FILE_RANGE_64, and is asked the older one from then on, whose reply cannot "
         "say more than 4 GiB. Without either, Linux reads and writes.",
@@ -210,7 +205,7 @@ FILES: Final = (
     Operation(
         "ioctl",
         "a command that only the daemon understands",
-        "ioctl with a command of its own",
+        "Program: ioctl",
         ioctl,
         "The daemon sees no memory of its caller's: the number of the command says how many bytes are copied in and "
         "out, and the kernel copies them.",
@@ -229,7 +224,7 @@ FILES: Final = (
     Operation(
         "poll",
         "is a file ready?",
-        "poll for POLLIN",
+        "Program: poll, POLLIN",
         poll,
         "It is ready, so poll returns at once. How one waits for a file that is not, see 'poll-wakeup'. A daemon "
         "without POLL has files that are always ready.",
@@ -238,7 +233,7 @@ FILES: Final = (
     Operation(
         "getlk",
         "who has locked this?",
-        "fcntl with F_GETLK",
+        "Program: fcntl, F_GETLK",
         getlk,
         "Only of a daemon that keeps POSIX locks itself (POSIX_LOCKS); else the kernel knows. An owner is a number, "
         "by which the daemon cannot tell who it is.",
@@ -247,7 +242,7 @@ FILES: Final = (
     Operation(
         "setlk",
         "lock a file, if nobody else has",
-        "fcntl with F_SETLK",
+        "Program: fcntl, F_SETLK",
         setlk,
         "Closing any descriptor of the file unlocks it, of which no request tells: FLUSH carries the owner whose locks "
         "go.",

@@ -21,13 +21,16 @@ from fusewire.daemon.filesystem import Filesystem
 from fusewire.daemon.request import Request
 from fusewire.daemon.values import Lock, OpenFile
 from fusewire.errors import os_error
+from fusewire.events import note
 from fusewire.filesystems.memory import Memory
 from fusewire.kernel.tasks import current
 from fusewire.kernel.waitq import Sleep, WaitQueue
 from fusewire.wire import InitFlags
 
-__all__ = ["COMMAND", "Everything", "Forgetful", "NoReaddirplus", "OldCopy", "Slow"]
+__all__ = ["ANSWER_EINTR", "ANSWER_ENOSYS", "COMMAND", "Everything", "Forgetful", "NoReaddirplus", "OldCopy", "Slow"]
 
+ANSWER_ENOSYS: Final = "[answer ENOSYS]"  # what it does, as it says so
+ANSWER_EINTR: Final = "[answer EINTR]"
 COMMAND: Final = 2 << 30 | 4 << 16 | ord("f") << 8 | 7  # _IOR('f', 7, int): a command of this filesystem's own
 ANSWER: Final = (42).to_bytes(4, "little")  # what it gives
 
@@ -124,6 +127,7 @@ class Slow(Everything):
             await self.server.sleep(lambda: self.answered or request.interrupted, Sleep.KILLABLE)
         current().take_signals()
         if request.interrupted:
+            note(ANSWER_EINTR)
             raise os_error(errno.EINTR)
         return super().read(request, nodeid, fh, offset, size)
 
@@ -138,6 +142,7 @@ class OldCopy(Everything):
 
     def copy_file_range(self, request: Request, nodeid: int, fh: int, *more: int) -> int:
         if request.name == "COPY_FILE_RANGE_64":
+            note(ANSWER_ENOSYS)
             raise os_error(errno.ENOSYS)
         return super().copy_file_range(request, nodeid, fh, *more)
 

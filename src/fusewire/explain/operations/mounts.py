@@ -17,7 +17,7 @@ from fusewire.explain.director import Director
 from fusewire.explain.explanation import Explanation, Options
 from fusewire.explain.operations.endings import WITH_DEVICE, ended_in
 from fusewire.explain.operations.filesystem import Everything, Slow
-from fusewire.explain.operations.stage import DETAIL, GROUP, PROGRAM, columns, finished
+from fusewire.explain.operations.stage import DETAIL, PROGRAM, columns, finished
 from fusewire.explore.scene import Mounted, Scene, mounted
 from fusewire.kernel import Credentials, Device, Process, Superblock, Task
 from fusewire.kernel import Options as MountOptions
@@ -25,6 +25,7 @@ from fusewire.kernel.mounting import MNT_FORCE
 
 __all__ = ["MOUNTS"]
 
+GROUP: Final = "how a mount begins and ends"
 ROOT: Final = "root"  # the task that mounts and unmounts
 
 

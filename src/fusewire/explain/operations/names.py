@@ -5,7 +5,7 @@ from __future__ import annotations
 import stat
 from typing import Any, Final
 
-from fusewire.explain.operations.rows import Operation, a_file, an_empty_place
+from fusewire.explain.operations.rows import Operation, a_file, an_empty_place, beside
 from fusewire.kernel import Process
 from fusewire.wire import RenameFlags
 
@@ -30,8 +30,8 @@ async def an_empty_directory(process: Process, path: str) -> None:
 
 
 async def many_files(process: Process, path: str) -> None:
-    for number in range(3):
-        await process.mknod(f"{path}{number}", stat.S_IFREG | 0o644)
+    for name in ("one", "two", "three"):
+        await process.mknod(beside(path, name), stat.S_IFREG | 0o644)
 
 
 # Programs.
@@ -63,15 +63,15 @@ async def rmdir(process: Process, path: str, got: Any) -> None:
 
 
 async def rename(process: Process, path: str, got: Any) -> None:
-    await process.rename(path, f"{path}.new")
+    await process.rename(path, beside(path))
 
 
 async def rename2(process: Process, path: str, got: Any) -> None:
-    await process.rename(path, f"{path}.new", flags=RenameFlags.RENAME_NOREPLACE)
+    await process.rename(path, beside(path), flags=RenameFlags.RENAME_NOREPLACE)
 
 
 async def link(process: Process, path: str, got: Any) -> None:
-    await process.link(path, f"{path}.new")
+    await process.link(path, beside(path))
 
 
 async def drop_caches(process: Process, path: str, got: Any) -> None:
@@ -134,7 +134,7 @@ NAMES: Final = (
     Operation(
         "rename",
         "move a name",
-        "mv {path} {path}.new",
+        "mv {path} {other}",
         rename,
         "The new name is looked up even if it is known, since what is there would be overwritten. With flags, such as "
         "'do not overwrite', it is a RENAME2.",
@@ -142,7 +142,7 @@ NAMES: Final = (
     Operation(
         "rename2",
         "move a name, with flags",
-        "mv -n {path} {path}.new",
+        "mv -n {path} {other}",
         rename2,
         "RENAME_NOREPLACE, RENAME_EXCHANGE and RENAME_WHITEOUT travel so. A daemon that knows no RENAME2 says ENOSYS, "
         "is not asked again, and the caller gets EINVAL.",
@@ -150,7 +150,7 @@ NAMES: Final = (
     Operation(
         "link",
         "give a file a further name",
-        "ln {path} {path}.new",
+        "ln {path} {other}",
         link,
         "The reply is an entry of the same nodeid, which is a further lookup of it, to be forgotten some time.",
     ),

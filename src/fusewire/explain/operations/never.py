@@ -33,7 +33,7 @@ NEVER: Final = (
     Operation(
         "setupmapping",
         "share memory with the daemon (DAX): never sent here",
-        "a program that maps {path}",
+        "Program: map {path}",
         map_and_touch,
         "Linux sends SETUPMAPPING to virtiofs alone, whose daemon and kernel share a piece of memory. On any other "
         "mount a mapped file is read into the page cache, by READ, as it is touched.",
@@ -42,7 +42,7 @@ NEVER: Final = (
     Operation(
         "removemapping",
         "the end of such a mapping: never sent here",
-        "a program that unmaps {path}",
+        "Program: unmap {path}",
         unmap,
         "Linux sends REMOVEMAPPING to virtiofs alone, as SETUPMAPPING. On any other mount the daemon hears of the end "
         "of a mapping only if pages are dirty: they are written then.",

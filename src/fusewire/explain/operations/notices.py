@@ -17,7 +17,7 @@ from fusewire.events import named
 from fusewire.explain.director import Director
 from fusewire.explain.explanation import Explanation, Options
 from fusewire.explain.operations.rows import HELLO, Before, Program, a_file
-from fusewire.explain.operations.stage import DETAIL, GROUP, PROGRAM, Stage, finished, set_up
+from fusewire.explain.operations.stage import DETAIL, PROGRAM, Stage, finished, set_up
 from fusewire.kernel import Device, Process
 from fusewire.wire import (
     FUSE_ROOT_ID,
@@ -35,6 +35,7 @@ from fusewire.wire import (
 
 __all__ = ["NOTICES", "Parts", "notify"]
 
+GROUP: Final = "what a daemon says unasked: notifications"
 NOTIFIER: Final = "notifier"  # the daemon's thread that does so
 NUMBER: Final = 1000  # by which the daemon knows its question again
 BYE: Final = b"good-bye all\n"  # as long as HELLO
@@ -211,7 +212,7 @@ ROWS: Final = (
     Notice(
         "prune",
         "the daemon wants to be rid of a file",
-        "nobody uses {path}",
+        "Nobody uses {path}",
         "PRUNE",
         _unused,
         a_file,
@@ -232,7 +233,7 @@ ROWS: Final = (
     Notice(
         "notify_reply",
         "the daemon wants bytes of the page cache back",
-        "nobody does anything",
+        "Nobody does anything",
         "RETRIEVE",
         _wanted,
         a_read_file,
@@ -247,7 +248,7 @@ ROWS: Final = (
 
 
 def play_poll_wakeup(director: Director, options: Options) -> None:
-    stage = set_up(director, options, {PROGRAM: "poll {path}"})
+    stage = set_up(director, options, {PROGRAM: "Program: poll {path}"})
     fd = stage.run(a_file_that_is_open(stage.process, stage.path))
     stage.filesystem.ready = False
     director.prepare()
@@ -258,7 +259,31 @@ def play_poll_wakeup(director: Director, options: Options) -> None:
     finished(polling)
 
 
+# invalidate: content and name of one file, one after the other.
+
+
+def play_invalidate(director: Director, options: Options) -> None:
+    stage = set_up(director, options, {PROGRAM: "cat {path}"})
+    fd = stage.run(a_read_file(stage.process, stage.path))
+    director.prepare()
+    director.say("All of the file is cached, and its content changes behind the kernel's back.")
+    notify(stage, "INVAL_INODE", _whole_file(stage))
+    finished(stage.play(read(stage.process, stage.path, fd)))
+    director.say("Its name is old, too: somebody else has renamed it.")
+    notify(stage, "INVAL_ENTRY", _entry(stage))
+    finished(stage.play(stat(stage.process, stage.path, fd)))
+
+
 NOTICES: Final = (
+    Explanation(
+        "invalidate",
+        "what the kernel keeps is old: content, and a name",
+        play_invalidate,
+        GROUP,
+        detail=DETAIL,
+        remark="Two notifications, of which either has something asked for anew that was cached. Both take locks that "
+        "somebody may hold who waits for an answer of this daemon: notify from a thread that owes none.",
+    ),
     *map(explanation, ROWS),
     Explanation(
         "poll-wakeup",

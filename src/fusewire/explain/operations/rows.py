@@ -11,6 +11,7 @@ with --all.
 from __future__ import annotations
 
 import os
+import posixpath
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
@@ -25,14 +26,21 @@ __all__ = [
     "Program",
     "a_directory",
     "a_file",
+    "a_written_file",
     "an_empty_place",
     "an_open_file",
+    "beside",
 ]
 
 Before: TypeAlias = Callable[[Process, str], Coroutine[Any, Any, Any]]
 Program: TypeAlias = Callable[[Process, str, Any], Coroutine[Any, Any, Any]]
 
 HELLO: Final = b"hello, world\n"
+
+
+def beside(path: str, name: str = "other") -> str:
+    """Return the path of another file in the directory of `path`."""
+    return posixpath.join(posixpath.dirname(path), name if posixpath.basename(path) != name else f"{name}-2")
 
 
 async def an_empty_place(process: Process, path: str) -> None:
@@ -57,6 +65,13 @@ async def an_open_file(process: Process, path: str) -> int:
     return await process.open(path, os.O_RDWR)
 
 
+async def a_written_file(process: Process, path: str) -> int:
+    """Make a file, and open it, to which something has been written through the same descriptor."""
+    fd = await an_open_file(process, path)
+    await process.pwrite(fd, HELLO, 0)
+    return fd
+
+
 async def a_directory(process: Process, path: str) -> None:
     """Make a directory, with a file in it."""
     await process.makedirs(path, exist_ok=True)
@@ -69,7 +84,9 @@ class Operation:
 
     name: str  # what it is asked for by: the opcode in lower case
     summary: str  # one line, of at most 60 characters
-    command: str  # what a user would type, `{path}` in it; the title of the left column
+    command: (
+        str  # what a user would type, or 'Program: ...', `{path}` and `{other}` in it: the title of the left column
+    )
     program: Program
     remark: str  # what is worth seeing, in one to three sentences
     before: Before = a_file

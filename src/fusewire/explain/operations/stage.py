@@ -15,18 +15,16 @@ from fusewire.diagrams.columns import Detail
 from fusewire.events import Step
 from fusewire.explain.director import Director
 from fusewire.explain.explanation import Explanation, Options
-from fusewire.explain.operations.filesystem import Everything
-from fusewire.explain.operations.rows import Operation
+from fusewire.explain.operations.filesystem import ANSWER_EINTR, ANSWER_ENOSYS, Everything
+from fusewire.explain.operations.rows import Operation, beside
 from fusewire.explore.scene import Scene, mounted
 from fusewire.kernel import Credentials, Process, Task
 from fusewire.kernel.syscalls.base import OTHER_NAMES
 
-__all__ = ["DETAIL", "GROUP", "PROGRAM", "Stage", "columns", "explanation", "finished", "set_up"]
+__all__ = ["DETAIL", "PROGRAM", "Stage", "columns", "explanation", "finished", "set_up"]
 
 T = TypeVar("T")
-F = TypeVar("F", bound=Everything)
 
-GROUP: Final = "every operation of FUSE"
 PROGRAM: Final = "program"
 DAEMON: Final = "FUSE filesystem daemon"
 MOST_COLUMNS: Final = 3  # if the daemon's threads would take more, they share one
@@ -54,6 +52,8 @@ DETAIL: Final = Detail(
             Step.FIND_PAGE,
             Step.LOCK_PAGE,
             Step.TOUCH,
+            ANSWER_EINTR,
+            ANSWER_ENOSYS,
         }
     ),
     without=frozenset(
@@ -65,7 +65,6 @@ DETAIL: Final = Detail(
             "fuse_dev_write",
             "sys_read",  # the daemon's; programs here say where they read and write
             "sys_write",
-            "fuse_do_getattr",
             "fc->blocked_waitq",
             "fuse_dev_waitq",
         }
@@ -102,13 +101,9 @@ class Stage:
         """Run a system call to its end, unwatched."""
         return self.director.run(call)
 
-    def begin(self, call: Coroutine[Any, Any, Any], name: str = PROGRAM, process: Process | None = None) -> Task:
-        """Have a program make a system call, with the next `go_on`."""
-        return self.director.start(name, call, process or self.process)
-
     def play(self, call: Coroutine[Any, Any, Any], name: str = PROGRAM, process: Process | None = None) -> Task:
         """Have a program make system calls, watched, as far as it and the daemon get."""
-        task = self.begin(call, name, process)
+        task = self.director.start(name, call, process or self.process)
         self.director.go_on()
         return task
 
@@ -125,7 +120,7 @@ def set_up(
 ) -> Stage:
     """Mount `filesystem`, INIT behind it, and have a process of the user who was asked for.
 
-    `titles` are those of the programs' columns, `{path}` in them; the daemon's come after them.
+    `titles` are those of the programs' columns, `{path}` or `{other}` in them; the daemon's come after them.
     """
     filesystem = filesystem or Everything()
     mount = mounted(filesystem, options.kernel, limits, request_timeout)
@@ -144,7 +139,8 @@ def columns(titles: dict[str, str], options: Options) -> dict[str, str]:
 
 def _title(name: str, title: str, options: Options) -> str:
     by = f" (uid {options.uid})" if options.uid and name == PROGRAM else ""
-    return f'"{title.format(path=options.path, mountpoint=options.mountpoint)}"{by}'
+    said = title.format(path=options.path, other=beside(options.path), mountpoint=options.mountpoint)
+    return f'"{said}"{by}' if said[0].islower() else f"{said}{by}"  # what a user would type is quoted
 
 
 def _daemons(threads: int, most: int) -> dict[str, str]:
@@ -155,8 +151,8 @@ def _daemons(threads: int, most: int) -> dict[str, str]:
     return {f"daemon {number}": f"daemon, {threads} threads" for number in range(1, threads + 1)}
 
 
-def explanation(row: Operation) -> Explanation:
-    """Return the explanation of `row`."""
+def explanation(row: Operation, group: str) -> Explanation:
+    """Return the explanation of `row`, to be listed under `group`."""
 
     def play(director: Director, options: Options) -> None:
         stage = set_up(director, options, {PROGRAM: row.command}, row.filesystem(), fuseblk=row.fuseblk)
@@ -164,7 +160,7 @@ def explanation(row: Operation) -> Explanation:
         director.prepare()
         finished(stage.play(row.program(stage.process, stage.path, got)))
 
-    return Explanation(row.name, row.summary, play, GROUP, detail=DETAIL, remark=row.remark, profiles=row.profiles)
+    return Explanation(row.name, row.summary, play, group, detail=DETAIL, remark=row.remark, profiles=row.profiles)
 
 
 def finished(task: Task) -> None:

@@ -28,7 +28,7 @@ from fusewire.explain.explanation import Options
 from fusewire.explain.real.namespace import CannotStage
 from fusewire.explain.real.ways import DIED
 
-__all__ = ["DETAIL", "NAMES", "CannotStage", "run"]
+__all__ = ["DETAIL", "NAMES", "CannotStage", "brief_deadlock", "run"]
 
 NAMES: Final = ("simple-deadlock", "tricky-deadlock")
 MOST_PROCESSES: Final = 3  # each has a column
@@ -69,6 +69,16 @@ def run(name: str, options: Options) -> Recording:
         raise CannotStage(f"on a real kernel there are 1 to {MOST_PROCESSES} serving processes, not {options.threads}")
     if options.uid and os.geteuid() not in (0, options.uid):
         raise CannotStage(f"only root can be uid {options.uid}; you are uid {os.geteuid()}")
+    return recorded(name, options)
+
+
+def brief_deadlock(options: Options) -> Recording:
+    """Have the simple deadlock come about, and abort: in about a second. Raises CannotStage, as `run`."""
+    return recorded("brief-deadlock", options)
+
+
+def recorded(name: str, options: Options) -> Recording:
+    """Return the recording of a scene; CannotStage says why there is none."""
     outcome = performed(name, options)
     if isinstance(outcome, str):
         raise CannotStage(outcome)

@@ -21,7 +21,11 @@ from fusewire.explain.real.watchdog import Watchdog
 
 __all__ = ["SCENES", "main"]
 
-SCENES: Final[dict[str, Callable[[Theatre], None]]] = {"simple-deadlock": simple.play, "tricky-deadlock": tricky.play}
+SCENES: Final[dict[str, Callable[[Theatre], None]]] = {
+    "simple-deadlock": simple.play,
+    "tricky-deadlock": tricky.play,
+    "brief-deadlock": simple.play_briefly,
+}
 LIMIT: Final = 20.0  # seconds after which the watchdog ends it
 
 

@@ -24,7 +24,7 @@ from fusewire.watch.proc import Thread
 from fusewire.watch.trace_events import ContentionBegin, RequestSend, Switch, SyscallEnter, SyscallExit
 from fusewire.wire import operation
 
-__all__ = ["play"]
+__all__ = ["play", "play_briefly"]
 
 DAEMON: Final = "FUSE filesystem daemon"
 CIRCLE: Final = (
@@ -61,6 +61,19 @@ def play(theatre: Theatre) -> None:
         theatre.end(stage)
     once_more(theatre)
     theatre.count()
+
+
+def play_briefly(theatre: Theatre) -> None:
+    """Have it come about, and abort."""
+    with theatre.stage() as stage:
+        set_the_stage(stage, theatre)
+        before = theatre.begin(stage)
+        theatre.tracer.watch(stage.connection, stage.actors.values())
+        hang(stage)
+        stuck = cast(stage, theatre)
+        theatre.take_down(before, assumed(stage, stuck))
+        theatre.deadlock(stage, CIRCLE.format(daemon=stuck))
+        theatre.abort(stage)
 
 
 def set_the_stage(stage: Stage, theatre: Theatre) -> None:

@@ -39,7 +39,7 @@ from fusewire.watch import proc
 
 __all__ = ["Actor", "Line", "Stage"]
 
-STILL: Final = 0.12  # seconds between two looks that must see the same
+STILL: Final = 0.05  # seconds between two looks that must see the same
 PATIENCE: Final = 3.0  # seconds that we wait for anything at most
 PAUSE: Final = 0.01
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import errno
 import signal
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -43,7 +43,14 @@ from fusewire.wire import OPERATIONS
 
 __all__ = ["Teller", "Told"]
 
-CALLS: Final = {"unlink": "sys_unlink", "unlinkat": "sys_unlink", "read": "sys_read", "write": "sys_write"}
+CALLS: Final = {
+    "unlink": "sys_unlink",
+    "unlinkat": "sys_unlink",
+    "read": "sys_read",
+    "readv": "sys_read",
+    "write": "sys_write",
+    "writev": "sys_write",
+}
 TOLD: Final = ("UNLINK", "READ")  # the requests that scenes are about
 INTERRUPT_SIZE: Final = 48  # bytes
 DEADLY: Final = (signal.SIGKILL, signal.SIGBUS)
@@ -83,11 +90,11 @@ class Told:
 class Teller:
     """Turns facts into moments of a recording."""
 
-    def __init__(self, recording: Recording, tasks: Mapping[int, str], device: int, path: str) -> None:
-        """Begin; `device` is the descriptor of /dev/fuse, the same in all who serve."""
+    def __init__(self, recording: Recording, tasks: Mapping[int, str], devices: Collection[int], path: str) -> None:
+        """Begin; `devices` are the descriptors of /dev/fuse of those who serve."""
         self.recording = recording
         self.tasks = {tid: Told(name, tid) for tid, name in tasks.items()}
-        self.device = device
+        self.devices = devices
         self.path = path
         self.requests: dict[int, Request] = {}  # that are not over
         self.interrupts: list[Request] = []  # whose INTERRUPT nobody has read
@@ -146,7 +153,7 @@ class Teller:
         name = CALLS.get(call, "")
         if call == "mmap" and task.opened >= 0 and arguments[4] == task.opened:
             self._take_down(fact, task, Step.MMAP, "addr")
-        if not name or (call in ("read", "write") and arguments[0] != self.device):
+        if not name or (name in ("sys_read", "sys_write") and arguments[0] not in self.devices):
             return
         if self._is_in(task, name) or (name == "sys_write" and task.serves is not None and not is_told(task.serves)):
             return  # of a request that is not told: as if it were still in the read before
@@ -204,10 +211,10 @@ class Teller:
             return
         if request in self.interrupts:
             self.interrupts.remove(request)
-        if is_told(request):
+        if is_told(request) and "do_page_fault" not in task.open:  # else the copy has failed in it
             said = f"{request}: {returned(error)}" if error else str(request)
             self._reach(fact._replace(certain=False), task, Step.COPY_IN, detail=said)
-        else:
+        elif not is_told(request):
             step = Step.TRIGGER if request.operation == "FLUSH" else Step.SERVE
             certain = fact.certain and step == Step.SERVE  # that the flag is up, only the daemon knows
             self._take_down(fact._replace(certain=certain), task, step, detail=str(request))

@@ -24,6 +24,7 @@ from fusewire.explain.real.namespace import CannotStage
 from fusewire.explain.real.stage import Actor, Stage
 from fusewire.explain.real.telling import CALLS, Teller
 from fusewire.explain.real.watchdog import Watchdog
+from fusewire.explain.real.ways import TODAY
 from fusewire.mounting import fusectl
 from fusewire.watch.proc import Thread
 from fusewire.watch.trace_events import Switch, SyscallEnter
@@ -54,7 +55,7 @@ class Theatre:
         """Say who stands in which column; from now on what they do is taken down."""
         self.recording.columns = dict(columns)
         tasks = {actor.tid: name for name, actor in stage.actors.items()}
-        self.teller = Teller(self.recording, tasks, stage.device, self.options.path)
+        self.teller = Teller(self.recording, tasks, (stage.device,), self.options.path)
 
     def begin(self, stage: Stage) -> list[Fact]:
         """Return what those who serve are in before anything is traced: /proc shows that they wait in read(2)."""
@@ -157,25 +158,27 @@ class Theatre:
         self.recording.say("end", f"Dead: {listed(dead)}. Alive: {'; '.join(lives) or 'nobody'}.")
 
     def count(self) -> None:
-        """Say how much was seen, and by what."""
+        """Say how much was seen, and by what; and that the words are old."""
         moments = list(self.recording.moments)
         seen = sum(moment.certain for moment in moments)
-        by = "Linux's tracepoints and their stacks" if not self.tracer.why_not else "/proc"
-        lost = f" The trace has lost {self.tracer.lost} events." if self.tracer.lost else ""
-        why = f" More could be seen, but {self.tracer.why_not}." if self.tracer.why_not else ""
-        inferred = f"{len(moments) - seen} are inferred from them (\N{MIDDLE DOT})"
-        text = f"Of {len(moments)} steps {seen} were seen, by {by}; {inferred}."
-        self.recording.say("text", f"{text}{lost}{why} Linux {os.uname().release}.")
+        by = "/proc" if self.tracer.why_not else "Linux's tracepoints and their stacks"
+        text = (
+            f"Of {len(moments)} steps {seen} were seen, by {by}; {len(moments) - seen} are inferred (\N{MIDDLE DOT})."
+        )
+        lost = f"The trace has lost {self.tracer.lost} events." if self.tracer.lost else ""
+        why = f"More could be seen, but {self.tracer.why_not}." if self.tracer.why_not else ""
+        self.recording.say("text", " ".join(filter(None, [text, lost, why])))
+        drawn = {moment.event.text.strip("<>[]()") for moment in moments}
+        today = ", ".join(f"{name}() is {now}" for name, now in TODAY.items() if name in drawn)
+        self.recording.say("text", f"The words are those of kernel.txt. On Linux {os.uname().release} {today}.")
 
 
 def reading(look: Thread, device: int) -> tuple[Fact, Fact]:
     """A thread that waits for requests has called read(2), and sleeps."""
     now = time.monotonic()
     call = SyscallEnter(number_of("read"), (device,))
-    return (
-        Fact(now, look.tid, call),
-        Fact(now, look.tid, Switch(look.tid, look.state, 0), look.stack or (look.wchan,)),
-    )
+    sleep = Switch(look.tid, look.state, 0)
+    return Fact(now, look.tid, call), Fact(now, look.tid, sleep, look.stack or (look.wchan,))
 
 
 def was_freed(before: Thread | None, after: Thread | None) -> bool:

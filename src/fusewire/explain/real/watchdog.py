@@ -37,7 +37,7 @@ class Watchdog:
     def __init__(self, seconds: float, lifeline: int) -> None:
         """Start it. `lifeline` is a descriptor that is readable once the program that wanted to see it has ended."""
         reading, self.writing = os.pipe()
-        stage = os.getpid()
+        stage = os.pidfd_open(os.getpid())  # a number may be another's by the time that it is needed
         self.pid = os.fork()
         if self.pid == 0:
             try:
@@ -45,7 +45,8 @@ class Watchdog:
                 Watching(stage, reading, lifeline, seconds).run()
             finally:
                 os._exit(0)
-        os.close(reading)
+        for fd in (reading, stage):
+            os.close(fd)
         close_in_children(self.writing)  # else those who hang keep it open when the stage is gone
 
     def watch(self, connection: int, mountpoint: str) -> None:
@@ -80,7 +81,9 @@ class Watching:
         if not self.is_sent_home():
             self.abort()
             with contextlib.suppress(ProcessLookupError):
-                os.kill(self.stage, signal.SIGKILL)  # and with it whom it has forked: they die with their parent
+                signal.pidfd_send_signal(
+                    self.stage, signal.SIGKILL
+                )  # and with it whom it has forked: they die with their parent
             time.sleep(0.1)
             self.abort()  # of what was mounted meanwhile, or waited in an exit
             with contextlib.suppress(NoTracing):

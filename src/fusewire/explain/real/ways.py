@@ -1,11 +1,6 @@
 """Through which steps a call passes, in the words of kernel.txt, and how Linux's stacks show it.
 
-The words stand for those functions of today's Linux that do what the functions of 2005 did:
-
-    request_send          __fuse_simple_request            do_page_fault   exc_page_fault, handle_mm_fault
-    request_wait_answer   request_wait_answer              fuse_readpage   fuse_readahead, fuse_read_folio
-    fuse_dev_read         fuse_dev_do_read                 get_user_pages  __get_user_pages
-    fuse_dev_write        fuse_dev_do_write                fc, req         fuse_conn, fuse_req
+The words stand for those functions of today's Linux that do what the functions of 2005 did (`TODAY`).
 
 `WAYS` is a table: one row a call. A step that is `optional` may or may not be taken on the way.
 """
@@ -17,7 +12,7 @@ from typing import Final, NamedTuple
 
 from fusewire.events import Step
 
-__all__ = ["DIED", "PAGE", "PAGE_WAIT", "SEMAPHORE", "SEMAPHORE_WAIT", "WAYS", "Spot"]
+__all__ = ["DIED", "PAGE", "PAGE_WAIT", "SEMAPHORE", "SEMAPHORE_WAIT", "TODAY", "WAYS", "Spot"]
 
 DIED: Final = "[killed]"  # no step of kernel.txt
 PAGE: Final = "the page's lock"
@@ -25,6 +20,13 @@ SEMAPHORE: Final = "inode semaphore"
 PAGE_WAIT: Final = ("folio_wait_bit_common", "__folio_lock", "folio_wait_bit", "__lock_page")
 SEMAPHORE_WAIT: Final = ("rwsem_down_write_slowpath", "rwsem_down_read_slowpath", "down_write")
 FAULT: Final = ("exc_page_fault", "handle_mm_fault", "asm_exc_page_fault")
+
+TODAY: Final = {  # what Linux calls them now
+    "request_send": "__fuse_simple_request",
+    "do_page_fault": "exc_page_fault or handle_mm_fault",
+    "fuse_readpage": "fuse_readahead or fuse_read_folio",
+    "get_user_pages": "iov_iter_get_pages2",
+}
 
 
 class Spot(NamedTuple):

@@ -40,7 +40,7 @@ def looked_up(filesystem: OneDirectory, profile: Profile, request_timeout: int =
 def unlink(profile: Profile, threads: int = 1, request_timeout: int = 0, name: str = "file", uid: int = 0) -> Scene:
     """One rm of a user, and a daemon that serves it."""
     mount = looked_up(OneDirectory(name), profile, request_timeout, uid)
-    return Scene(mount, [Task("rm", mount.process.unlink(f"/{name}")), *mount.serving(threads)])
+    return Scene.of(mount, lambda: [Task("rm", mount.process.unlink(f"/{name}")), *mount.serving(threads)])
 
 
 def forget(profile: Profile, threads: int = 1, request_timeout: int = 0, name: str = "file", uid: int = 0) -> Scene:
@@ -48,7 +48,7 @@ def forget(profile: Profile, threads: int = 1, request_timeout: int = 0, name: s
     filesystem = OneDirectory(name)
     mount = looked_up(filesystem, profile, request_timeout, uid)
     mount.file(name).put()
-    scene = Scene(mount, [Task("rm", mount.process.unlink(f"/{name}")), *mount.serving(threads)])
+    scene = Scene.of(mount, lambda: [Task("rm", mount.process.unlink(f"/{name}")), *mount.serving(threads)])
     scene.at_end = lambda: check_lookups(mount, filesystem.granted)
     return scene
 
@@ -72,4 +72,4 @@ def simple_deadlock(
     filesystem = RemovesItself(name)
     mount = looked_up(filesystem, profile, request_timeout, uid)
     filesystem.process = mount.process
-    return Scene(mount, [Task("rm", mount.process.unlink(f"/{name}")), *mount.serving(threads)])
+    return Scene.of(mount, lambda: [Task("rm", mount.process.unlink(f"/{name}")), *mount.serving(threads)])

@@ -140,12 +140,13 @@ def tricky_deadlock(
     memory = mount.run(mount.process.mmap(-1, 2 * PAGE, flags=ANONYMOUS))  # the header's page, and the one after it
     mount.run(mount.process.store(memory.address, bytes(PAGE)))
     filesystem.address = memory.address + PAGE
-    return Scene(mount, [Task("thread 1", touch(mount.process, filesystem)), *_serving(mount, filesystem, threads)])
+    return Scene.of(
+        mount, lambda: [Task("thread 1", touch(mount.process, filesystem)), *_serving(mount, filesystem, threads)]
+    )
 
 
 def _serving(mount: Mounted, filesystem: Kamikaze, threads: int) -> list[Task]:
-    for _ in range(threads - 1):
-        mount.device.dup()
+    mount.device.descriptors = threads
     return [
         Task(f"thread {number}", serve(mount.device, mount.session, mount.process, filesystem))
         for number in range(2, threads + 2)

@@ -19,7 +19,7 @@ from fusewire.kernel.checks.rules import require
 from fusewire.wire import FUSE_ROOT_ID
 
 if TYPE_CHECKING:
-    from fusewire.kernel.checks.transcript import Conversation
+    from fusewire.kernel.checks.conversation import Conversation
     from fusewire.kernel.vfs.superblock import Superblock
 
 __all__ = ["check_accounts"]

@@ -31,7 +31,16 @@ from fusewire.kernel.request import Request
 from fusewire.kernel.stages import FINISHED, LOCKED, UNUSED, Stage
 from fusewire.wire import FUSE_UNIQUE_RESEND
 
-__all__ = ["check", "check_at_rest", "check_connection", "check_idle", "check_mount", "check_transcript", "listed"]
+__all__ = [
+    "check",
+    "check_at_rest",
+    "check_connection",
+    "check_idle",
+    "check_mount",
+    "check_transcript",
+    "listed",
+    "look_anew",
+]
 
 ON_IO: Final = frozenset(
     {Stage.FAULTING_OUT, Stage.COPYING_OUT, Stage.COPYING_IN, Stage.FAULTING_IN, Stage.ABORTED, Stage.LEFT}
@@ -58,6 +67,11 @@ def check(connection: Connection) -> None:
     check_connection(connection)
     if connection.superblock is not None and connection.superblock.active:
         check_mount(connection.superblock, listed(connection))
+
+
+def look_anew(connection: Connection) -> None:
+    """Forget what `connection` was like when it was last looked at: it has been put back to an earlier state."""
+    _seen.pop(connection, None)
 
 
 def check_connection(connection: Connection) -> None:

@@ -123,7 +123,6 @@ def _sync(inode: Inode, mask: int, flags: int) -> bool:
     return not flags & AT_STATX_DONT_SYNC and inode.stale(mask)
 
 
-@named("fuse_do_getattr")
 async def getattr_now(inode: Inode, file: OpenFile | None = None) -> Attr:
     """Send GETATTR; return the attributes of the reply, whether or not they were believed.
 
