@@ -165,22 +165,14 @@ class Served:
 
     def serve(self) -> None:
         """Answer until nothing is left to be read, but for what is held back."""
-        while True:
-            try:
-                length = os.readv(self.fd, [self.buffer])
-            except BlockingIOError:
-                return
-            except OSError as error:
-                if error.errno in (errno.ENODEV, errno.ECONNABORTED):
-                    self.gone = True
-                    return
-                if error.errno != errno.ENOENT:
-                    raise
-                continue
-            self.exchanges.append(Exchange(True, bytes(memoryview(self.buffer)[:length])))
-            reply = answer(self.session, memoryview(self.buffer)[:length])
-            if reply is not None:
-                self.write(reply)
+        try:
+            while (message := next_message(self.fd, self.buffer)) is not None:
+                self.exchanges.append(Exchange(True, message))
+                reply = answer(self.session, memoryview(message))
+                if reply is not None:
+                    self.write(reply)
+        except Gone:
+            self.gone = True
 
     def write(self, reply: Buffers) -> None:
         refused = 0
@@ -210,9 +202,7 @@ class Served:
         """End every wait on this mount."""
         if self.gone:
             return
-        device = mount_device(self.mountpoint)
-        number = os.major(device) << 20 | os.minor(device)  # as the kernel itself writes it
-        (CONNECTIONS / str(number) / "abort").write_text("1")
+        abort(mount_device(self.mountpoint))
 
 
 def mount_device(mountpoint: str) -> int:
@@ -223,6 +213,34 @@ def mount_device(mountpoint: str) -> int:
             major, minor = map(int, fields[2].split(":"))
             return os.makedev(major, minor)
     raise OSError(errno.ENOENT, "not mounted", mountpoint)
+
+
+def abort(device: int) -> None:
+    """Abort the connection of a mount."""
+    number = os.major(device) << 20 | os.minor(device)  # as the kernel itself writes it
+    (CONNECTIONS / str(number) / "abort").write_text("1")
+
+
+class Gone(Exception):
+    """The mount is."""
+
+
+def next_message(fd: int, buffer: bytearray) -> bytes | None:
+    """Return what can be read of a device now; None if there is nothing.
+
+    Raises:
+        Gone: there will be nothing more.
+    """
+    while True:
+        try:
+            return bytes(memoryview(buffer)[: os.readv(fd, [buffer])])
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            if error.errno in (errno.ENODEV, errno.ECONNABORTED):
+                raise Gone from None
+            if error.errno != errno.ENOENT:  # what was interrupted while it was read
+                raise
 
 
 def answer(session: RecordedSession, message: memoryview) -> Buffers | None:

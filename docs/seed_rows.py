@@ -102,7 +102,7 @@ SECTIONS: Final[dict[str, list[Row]]] = {
         ),
         *steps(
             "kernel.waiting:request_wait_answer",
-            UNLINK + "test_every_healthy_run_ends",
+            UNLINK + "test_every_run_ends_well",
             EXPLAIN,
             ">request_wait_answer()",
             "[sleep on req->waitq]",

@@ -25,16 +25,22 @@ from fusewire.kernel import Process
 
 
 class Photo(fusewire.File):
-    """An empty file; what is in it does not matter here."""
+    """Some bytes."""
 
-    mode = 0o644
-    size = 0
-
-    def open(self, flags: int) -> fusewire.Handle:
-        return self
+    def __init__(self) -> None:
+        self.content = bytearray()
+        self.size = 0
 
     def read(self, offset: int, size: int) -> bytes:
-        return b""
+        return bytes(self.content[offset : offset + size])
+
+    def write(self, offset: int, data: memoryview) -> None:
+        self.truncate(max(offset + len(data), self.size or 0))
+        self.content[offset : offset + len(data)] = data
+
+    def truncate(self, size: int) -> None:
+        self.content = self.content[:size].ljust(size, b"\0")
+        self.size = size
 
 
 class Hasty(fusewire.Directory):
@@ -50,7 +56,7 @@ class Hasty(fusewire.Directory):
         made = self.files[name] = Photo()
         return made
 
-    async def unlink(self, name: str) -> None:  # type: ignore[override]
+    async def unlink(self, name: str) -> None:
         del self.files[name]
         sidecar = f"{name}.xmp"
         if self.files.pop(sidecar, None):

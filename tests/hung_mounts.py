@@ -67,6 +67,14 @@ def start(mountpoint: Path, way: str, *arguments: str) -> Hang:
     return Hang(mountpoint, daemon, next(m.minor for m in fuse_mounts() if m.path == mountpoint))
 
 
+def start_program(mountpoint: Path, command: list[str]) -> Hang:
+    """Mount a daemon that takes the mountpoint as its last argument."""
+    mountpoint.mkdir()
+    daemon = subprocess.Popen([*command, str(mountpoint)], stderr=subprocess.DEVNULL, cwd="/")
+    until(lambda: any(found.path == mountpoint for found in fuse_mounts()))
+    return Hang(mountpoint, daemon, next(found.minor for found in fuse_mounts() if found.path == mountpoint))
+
+
 def tasks(pid: int) -> list[int]:
     try:
         return [int(name) for name in os.listdir(f"/proc/{pid}/task")]

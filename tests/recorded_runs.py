@@ -67,6 +67,14 @@ def simple_deadlock(threads: int = 1, columns: dict[str, str] | None = None) -> 
     return recording
 
 
+def twice() -> Recording:
+    """Two runs, one after the other, of which the second begins anew with the same names."""
+    recording = unlink()
+    recording.say("heading", "Once more")
+    recording.entries += unlink().entries
+    return recording
+
+
 def made_up(*events: tuple[str, Event], **fields: Any) -> Recording:
     """A recording of which each step took a millisecond."""
     recording = Recording(**({"title": "made up", "columns": {"a": "A", "b": "B"}} | fields))

@@ -74,6 +74,9 @@ def test_a_call_is_told_with_the_arguments_that_a_program_would_write(told: list
     @named("sys_open")
     async def function(*args: object) -> None: ...
 
+    finish(function(b"\x10\0\0"))
+    assert told[0].detail == "<3 bytes>"
+    told.clear()
     finish(function('/a\n"b', os.O_RDWR, None, 0x7F00_0000_0000, True, b"x" * 40))
     assert told[0].detail == rf'"/a\n\"b", 2, 0x7f0000000000, "{"x" * 32}"...'
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fusewire import Directory, File, Handle, current_request
+from fusewire.daemon import Tree
 
 
 class Slow(File):
@@ -144,3 +145,11 @@ class Anew(Directory):
 
     def list(self) -> dict[str, Branch]:
         return {name: Branch(name, names) for name, names in self.names.items()}
+
+
+def names_in(tree: Directory) -> list[dict[str, Leaf]]:
+    """Return what is in each directory of `Anew`, or of a `Tree` of branches."""
+    if isinstance(tree, Anew):
+        return list(tree.names.values())
+    assert isinstance(tree, Tree)
+    return [branch.names for branch in tree.children.values() if isinstance(branch, Branch)]

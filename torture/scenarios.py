@@ -24,7 +24,7 @@ from fusewire.daemon import NodeFilesystem, Tree
 from fusewire.mounting import read_table
 from torture.loads.place import Failed, expect
 from torture.mounts import CONNECTIONS
-from torture.nodes import WAITS, Anew, Big, Branch, Leaf, Slow, be_cancelled
+from torture.nodes import WAITS, Anew, Big, Branch, Slow, be_cancelled, names_in
 from torture.stage import SOON, Remains, Stage
 
 DISCONNECTED = {errno.ECONNABORTED, errno.ENOTCONN, errno.EIO, errno.ENOENT}  # EIO: of a page; ENOENT: below it
@@ -139,13 +139,6 @@ def counting(stage: Stage) -> None:
     for leaf in listed:
         expect("links to a file", leaf.nlink, sum(other is leaf for other in listed))
         expect("openings of it that are left", leaf.opened, 0)
-
-
-def names_in(tree: Directory) -> list[dict[str, Leaf]]:
-    if isinstance(tree, Anew):
-        return list(tree.names.values())
-    assert isinstance(tree, Tree)
-    return [branch.names for branch in tree.children.values() if isinstance(branch, Branch)]
 
 
 def drop_caches() -> None:

@@ -25,7 +25,7 @@ from differential.daemons.scenarios import Scenario, Step, Tell
 from differential.daemons.scripted import Action, Outcome, Plan, ScriptedDaemon
 from differential.daemons.world import World
 from differential.processes import Awaited
-from differential.real import CONNECTIONS, mount_device
+from differential.real import Gone, abort, mount_device, next_message
 from differential.recorder import finished
 from fusewire.mounting import close_device, syscalls
 from fusewire.mounting.device import clone_device, open_device
@@ -51,7 +51,8 @@ class Linux:
         options = f"fd={self.fd},rootmode=40000,user_id=0,group_id=0,allow_other"
         options += ",default_permissions" if scenario.default_permissions else ""
         syscalls.mount("nonsense", mountpoint, "fuse", syscalls.MS_NOSUID | syscalls.MS_NODEV, options)
-        self.number = os.minor(mount_device(mountpoint))
+        self.mounted = mount_device(mountpoint)
+        self.buffer = bytearray(BUFFER)
         self.clone: int | None = clone_device(self.fd)
         self.caller = Caller(mountpoint)
         self.serve()  # INIT
@@ -70,19 +71,11 @@ class Linux:
 
     def serve(self) -> None:
         """Answer until nothing is left to be read."""
-        while self.fd is not None:
-            try:
-                message = os.read(self.fd, BUFFER)
-            except BlockingIOError:
-                return
-            except OSError as error:
-                if error.errno in (errno.ENODEV, errno.ECONNABORTED):
-                    self.gone = True
-                    return
-                if error.errno != errno.ENOENT:
-                    raise
-                continue
-            self.drive(message)
+        try:
+            while self.fd is not None and (message := next_message(self.fd, self.buffer)) is not None:
+                self.drive(message)
+        except Gone:
+            self.gone = True
 
     def drive(self, message: bytes) -> None:
         handling = self.daemon.handle(message)
@@ -131,7 +124,7 @@ class Linux:
         self.clone = self.fd = None
 
     def abort(self) -> None:
-        (CONNECTIONS / str(self.number) / "abort").write_text("1")
+        abort(self.mounted)
 
     # The caller.
 

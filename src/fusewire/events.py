@@ -160,8 +160,9 @@ def named(name: str) -> Callable[[Callable[P, A]], Callable[P, A]]:
 
         @functools.wraps(function)
         def called(*args: P.args, **kwargs: P.kwargs) -> A:
-            heard = hook is not None and hook is not unheard
-            return noted(*args, **kwargs) if heard else function(*args, **kwargs)  # type: ignore[return-value]
+            if hook is None or hook is unheard:
+                return function(*args, **kwargs)
+            return noted(*args, **kwargs)  # type: ignore[return-value]
 
         return called
 

@@ -154,6 +154,13 @@ def test_a_system_call_is_in_none_whatever_became_of_the_last() -> None:
     assert depths(made_up(call("sys_a"), call("b"), call("sys_a"), back("sys_a"))) == [0, 1, 0, 0]
 
 
+def test_what_a_task_was_in_before_a_heading_says_nothing_of_what_is_above_it() -> None:
+    recording = made_up(call("do_a"), ("a", Event("[step]")), back("do_a"))
+    recording.say("heading", "Once more")
+    recording.entries += made_up(back("b"), back("sys_a")).entries
+    assert depths(recording) == [0, 1, 0, 1, 0]
+
+
 def test_what_the_words_say_is_not_said_again() -> None:
     detail = Detail(words={Step.QUEUE: "[queue {operation} request]", Step.TAKE: "[take {detail}]"})
     recording = made_up(("a", Event(Step.QUEUE, detail="READ 4")), ("a", Event(Step.TAKE, detail="READ 4")))

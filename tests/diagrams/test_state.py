@@ -19,7 +19,7 @@ from fusewire.explore.scene import Mounted, OneDirectory, Scene, mounted
 from fusewire.kernel.profile import LINUX, SEED2005, Profile
 from fusewire.kernel.tasks import Task, close, run
 from fusewire.kernel.vfs.page_cache import PageCache
-from recorded_runs import simple_deadlock, unlink
+from recorded_runs import scene_of_unlink, simple_deadlock, unlink
 
 
 def places(states: list[State], request: str) -> list[str | None]:
@@ -68,13 +68,29 @@ def acted() -> Iterator[Acted]:
 
 def test_a_request_is_seen_on_each_list_that_it_passes() -> None:
     assert places(states_of(unlink().moments), "UNLINK 6") == [
-        *(None, "pending", "io", None, "processing", "io", None),
+        *(None, "pending", "io", "processing", "io", None),
     ]
 
 
 def test_the_pool_of_2005_lacks_the_request_that_is_under_way() -> None:
     counts = [len(state.queues["unused"]) for state in states_of(unlink(SEED2005).moments)]
     assert [count for count, _ in groupby(counts)] == [10, 9, 10]
+
+
+@pytest.mark.parametrize("profile", [LINUX, SEED2005])
+def test_the_lists_are_as_long_as_the_connection_counts_them(profile: Profile) -> None:
+    scene = scene_of_unlink(OneDirectory("file"), profile)
+    counted: list[tuple[int, ...]] = []
+    shown: list[tuple[int, ...]] = []
+
+    def watch(task: Task, event: Event) -> None:
+        counted.append(scene.connection.statistics()[: len(QUEUES)])
+        shown.append(tuple(len(found) for found in look(scene).queues.values()))
+
+    run(scene.tasks, watch=watch)
+    close(scene.tasks)
+    assert shown == counted
+    assert len(set(shown)) > 3
 
 
 def test_every_list_is_there_also_when_it_is_empty() -> None:

@@ -26,6 +26,7 @@ from fusewire.wire import operation
 
 RM: Final = 11
 DAEMON: Final = 12
+SECOND: Final = 13  # another that serves
 OUTSIDER: Final = 1
 DEVICE: Final = 9
 UNLINK: Final = operation("UNLINK").code
@@ -64,8 +65,8 @@ ANSWERED: Sequence[Said] = (
 
 def told(*said: Said) -> list[str]:
     """Return what is told of these: a task's first letter, a dot if it is inferred, the words, who wakes."""
-    recording = Recording("", {"rm": "", "daemon": ""})
-    teller = Teller(recording, {RM: "rm", DAEMON: "daemon"}, (DEVICE,), "/mnt/fuse/file")
+    recording = Recording("", {})
+    teller = Teller(recording, {RM: "rm", DAEMON: "daemon", SECOND: "second"}, (DEVICE,), "/mnt/fuse/file")
     teller.tell(Fact(float(at), tid, event, stack) for at, (tid, event, stack) in enumerate(said))
     return [
         f"{moment.task[0]}{' ' if moment.certain else '.'}{moment.event.text}"
@@ -141,19 +142,20 @@ def test_an_interrupt_is_what_is_read_after_a_signal() -> None:
     interrupted: Sequence[Said] = (
         (OUTSIDER, Waking(RM), SIGNALLED),
         (OUTSIDER, SignalSent(2, RM, True), SIGNALLED[2:]),
-        (RM, Waking(DAEMON), ("fuse_dev_queue_interrupt", "request_wait_answer")),
+        (RM, Waking(SECOND), ("fuse_dev_queue_interrupt", "request_wait_answer")),
         (RM, Switch(RM, "D", 0), WAITS),
-        (DAEMON, SyscallExit(READ_CALL, 48), ()),
+        (SECOND, SyscallExit(READ_CALL, 48), ()),
     )
-    lines = told(*WAITING, *SENT, *TAKEN, *WAITING, *interrupted)
+    second = [(SECOND, event, stack) for _, event, stack in WAITING]
+    lines = told(*WAITING, *second, *SENT, *TAKEN, *interrupted)
     assert lines[lines.index("r [interrupted by signal]") :] == [
         "r [interrupted by signal]",
         "r [queue INTERRUPT on fc->interrupts]",
-        "r [wake up fc->waitq] wakes daemon",
+        "r [wake up fc->waitq] wakes second",
         "r [sleep on req->waitq]",
-        "d.[remove INTERRUPT from fc->interrupts]",
-        "d.<fuse_dev_read()",
-        "d <sys_read()",
+        "s.[remove INTERRUPT from fc->interrupts]",
+        "s.<fuse_dev_read()",
+        "s <sys_read()",
     ]
 
 

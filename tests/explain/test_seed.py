@@ -159,10 +159,8 @@ def test_today_killing_the_reader_of_the_tricky_deadlock_is_no_cure() -> None:
 def test_the_copy_is_not_interrupted_while_it_is_locked(profile: str) -> None:
     """Whoever is woken by an interruption in the middle of a page goes on only after it."""
     recording = recorded("locked-copy", profile=profile)
-    sections = render(recording).split("\n\n\n")[0].split("during the copy\n")
-    assert len(sections) == 2
-    during = re.split(r"\w+ after the copy\n", sections[1])[0]
-    interruption = "[sent SIGKILL]" if profile == "seed2005" else "[abort fc]"
+    what, interruption = ("Killed", "[sent SIGKILL]") if profile == "seed2005" else ("Aborted", "[abort fc]")
+    during = render(recording).partition(f"{what} during the copy\n")[2].partition(f"{what} after the copy\n")[0]
     after = during.partition(interruption)[2]
     assert after.index("[woken up]") < after.index("<sys_pread()")
     assert "[copy a page of it to req]" not in after

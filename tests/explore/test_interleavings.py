@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 import fusewire
+from documents import blocks
 from fusewire import Attributes, Entry, Filesystem, Request
 from fusewire.explore import check_interleavings, interleavings
 from fusewire.kernel import Process
@@ -67,6 +68,14 @@ def test_a_notification_before_the_answer_is_found_with_the_shortest_diagram() -
     assert max(map(len, str(report).splitlines())) <= 80
 
 
+def test_the_documents_show_what_is_drawn() -> None:
+    sidecars = example("sidecars")
+    report = str(interleavings(sidecars.Hasty, [sidecars.rm], before=sidecars.touch))
+    shown = [block.code for block in blocks("") if block.document.name == "explore.md"]
+    assert len(shown) == 2
+    assert all(code.strip("\n") in report for code in shown)
+
+
 def test_after_the_answer_nothing_is_wrong() -> None:
     sidecars = example("sidecars")
 
@@ -104,9 +113,9 @@ class OneOwner(Note):
         self.owners = 0
         self.lock: Any = None
 
-    async def open(self, flags: int) -> fusewire.Handle:  # type: ignore[override]
+    async def open(self, flags: int) -> fusewire.Handle:
         if self.owners:
-            raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+            raise BlockingIOError(errno.EAGAIN, "somebody has it open")
         await asyncio.sleep(0.1)
         self.owners += 1
         return self
@@ -115,7 +124,7 @@ class OneOwner(Note):
 class Locked(OneOwner):
     """The same, cured by a lock."""
 
-    async def open(self, flags: int) -> fusewire.Handle:  # type: ignore[override]
+    async def open(self, flags: int) -> fusewire.Handle:
         self.lock = self.lock or asyncio.Lock()
         async with self.lock:
             return await super().open(flags)
@@ -124,8 +133,7 @@ class Locked(OneOwner):
 async def opens(process: Process, root: Folder) -> None:
     try:
         await process.open("/file", os.O_RDONLY)
-    except OSError as error:
-        assert error.errno == errno.EBUSY
+    except BlockingIOError:
         return
     file = root.children["file"]
     assert isinstance(file, OneOwner)
@@ -193,6 +201,9 @@ def test_what_a_method_raises_by_mistake_is_wrong() -> None:
 
     (found,) = interleavings(lambda: Mistaken(a=Note()), [rm]).found
     assert found.words.startswith("the filesystem raised KeyError: 'a', at unlink, line ")
+    report = interleavings(lambda: Mistaken(a=Note()), [rm])
+    assert report.failures == [found]
+    assert "\n\nFailure, after " in str(report)
 
 
 def test_a_program_that_never_ends_is_wrong() -> None:
@@ -205,6 +216,17 @@ def test_a_program_that_never_ends_is_wrong() -> None:
         "rm never ends: rm waits for the answer to UNLINK, which daemon (UNLINK) owes, and daemon (UNLINK) waits for "
         "something of asyncio that never comes"
     )
+
+
+def test_a_program_that_waits_in_a_loop_is_wrong() -> None:
+    async def polls(process: Process) -> None:
+        while True:
+            await process.stat("/a")
+
+    report = interleavings(folder, [polls], prune=False, attr_timeout=1e6, entry_timeout=1e6)
+    assert report.found[0].words == "after 10,000 steps the run has not ended: does somebody wait in a loop?"
+    assert "lines are left out" in str(report)
+    assert len(str(report).splitlines()) < 200
 
 
 def test_what_a_last_look_finds_is_wrong() -> None:
@@ -241,7 +263,7 @@ class Raw(Filesystem):
     def getattr(self, request: Request, nodeid: int, fh: int | None) -> Attributes:
         return Attributes(mode=(stat.S_IFREG if nodeid == 2 else stat.S_IFDIR) | 0o755)
 
-    async def unlink(self, request: Request, parent: int, name: str) -> None:  # type: ignore[override]
+    async def unlink(self, request: Request, parent: int, name: str) -> None:
         await asyncio.sleep(1)
 
 
@@ -426,11 +448,19 @@ def test_programs_are_coroutine_functions() -> None:
     def plain(process: Process) -> None:
         pass
 
-    with pytest.raises(TypeError, match="plain must be `async def`"):
-        interleavings(folder, [plain])  # type: ignore[list-item]
-    for none in ([], {}, rm):
+    async def of_nothing() -> None:
+        pass
+
+    wrong: list[Any] = [plain, of_nothing]
+    for program in wrong:
+        with pytest.raises(TypeError, match=r"must be `async def \w+\(process\)`, and await the calls"):
+            interleavings(folder, [program])
+    with pytest.raises(ValueError, match="is what the daemon's end is called"):
+        interleavings(folder, {"daemon": rm})
+    nothing: list[Any] = [[], {}, rm]
+    for none in nothing:
         with pytest.raises(ValueError, match="programs are a list of at least one"):
-            interleavings(folder, none)  # type: ignore[arg-type]
+            interleavings(folder, none)
 
 
 def test_a_filesystem_that_is_not_the_same_each_time_is_refused() -> None:
@@ -458,6 +488,30 @@ def test_a_schedule_that_is_none_is_refused() -> None:
     with pytest.raises(ValueError, match="who is not there"):
         report.replay("z")
     assert "<sys_unlink()" in report.replay()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"threads": 0}, "there are 1 to 9"),
+        ({"preemptions": -1}, "there are 0 or more"),
+        ({"profile": "bsd"}, "there are 'linux', 'seed2005'"),
+        ({"moments": ["explode"]}, "Nothing is called 'explode'"),
+        ({"moments": ["kill nobody"]}, "There is no task 'nobody' here, only rm, daemon"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        interleavings(folder, [rm], **options)
+
+
+def test_a_program_awaits_its_process_alone() -> None:
+    async def sleeps(process: Process) -> None:
+        await asyncio.sleep(1)
+
+    (found,) = interleavings(folder, [sleeps]).found
+    assert "a program awaits the calls of its process, and nothing else" in found.words
+    assert found.words.endswith("await asyncio.sleep(1)")
 
 
 def test_an_option_that_does_not_exist_is_refused() -> None:

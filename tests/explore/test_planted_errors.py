@@ -74,7 +74,7 @@ def test_an_interrupt_that_ignores_locked(scenario: str, monkeypatch: pytest.Mon
     setting = Setting(scenario, "seed2005", moments=(f"kill={who}",))
     report = explore(setting, ways_out=(), preemptions=2)
     (gone,) = (shown for shown in report.broken if shown.words.startswith("74: "))
-    assert "is locked, so its sender, whose memory it is, has not gone" in gone.words
+    assert "is locked, so its sender, whose memory it is, does not go for a signal" in gone.words
     drawn = diagram(setting, gone)
     assert f"At this moment: kill {who.replace('-', ' ')}." in drawn
     assert drawn.index("[set req->locked]") < drawn.index("At this moment") < drawn.index("[interrupted by signal]")

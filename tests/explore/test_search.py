@@ -14,13 +14,12 @@ from fusewire.explore.search import explore
 from fusewire.explore.ways_out import WAYS
 
 SETTINGS = [
-    Setting("unlink"),
-    Setting("unlink", "seed2005"),
-    Setting("forget"),
     Setting("forget", "seed2005"),
     Setting("simple-deadlock"),
     Setting("simple-deadlock", "seed2005"),
-    Setting("simple-deadlock", moments=("abort",)),
+    pytest.param(Setting("unlink", moments=("abort",)), marks=pytest.mark.stress),
+    pytest.param(Setting("simple-deadlock", moments=("abort",)), marks=pytest.mark.stress),
+    pytest.param(Setting("unlink", "seed2005", moments=("kill=rm",)), marks=pytest.mark.stress),
 ]
 each_setting = pytest.mark.parametrize("setting", SETTINGS, ids=str)
 
@@ -53,7 +52,7 @@ def test_it_finds_the_same_states_steps_ends_and_deadlocks_as_every_run(setting:
 
 
 @pytest.mark.parametrize("scenario", ["unlink", "tricky-deadlock"])
-@pytest.mark.parametrize("preemptions", [0, 1, 2])
+@pytest.mark.parametrize("preemptions", [0, 1])
 def test_it_finds_the_same_with_a_bound(scenario: str, preemptions: int) -> None:
     setting, how = Setting(scenario), How(preemptions, check=False)
     full, search = every_run(setting, how), Search(setting.scene, how)
@@ -77,8 +76,9 @@ def test_the_same_steps_lead_to_the_same_state_wherever_it_lies_in_memory() -> N
     assert found[0].found.graph == found[1].found.graph
 
 
-@pytest.mark.parametrize("setting", [SETTINGS[0], SETTINGS[-1]], ids=str)
-def test_several_processes_find_what_one_finds(setting: Setting) -> None:
+@pytest.mark.parametrize("moments", [(), ("abort",)])
+def test_several_processes_find_what_one_finds(moments: tuple[str, ...]) -> None:
+    setting = Setting("simple-deadlock", moments=moments)
     one, two = explore(setting), explore(setting, processes=2)
     assert (one.interleavings, one.states) == (two.interleavings, two.states)
     assert [str(shown) for shown in one.shown] == [str(shown) for shown in two.shown]

@@ -156,6 +156,17 @@ def test_a_row_that_is_none_is_refused_by_close(
     assert rows() == before
 
 
+def test_sidecars(start: Start, mountpoint: Path) -> None:
+    with start("sidecars.py"):
+        shell("touch /mnt/x/photo.jpg /mnt/x/photo.jpg.xmp /mnt/x/other", mountpoint)
+        assert shell("ls /mnt/x", mountpoint).split() == ["other", "photo.jpg", "photo.jpg.xmp"]
+        shell("rm /mnt/x/photo.jpg", mountpoint)
+        deadline = time.monotonic() + LIMIT
+        while (mountpoint / "photo.jpg.xmp").exists():  # until the kernel has been told, after the answer
+            assert time.monotonic() < deadline
+        assert shell("ls /mnt/x", mountpoint).split() == ["other"]
+
+
 def test_raw(start: Start, mountpoint: Path) -> None:
     with start("raw.py", root="Waiting"):
         assert sorted(os.listdir(mountpoint)) == ["never", "second"]
@@ -190,7 +201,7 @@ def threads_asleep_over_a_page(pid: int) -> int:
 
 def test_the_kamikaze_hangs_and_whoever_stands_by_frees_it(mountpoint: Path) -> None:
     seconds = "1"
-    command = [PYTHON, EXAMPLES / "kamikaze.py", "--yes", mountpoint, seconds]
+    command = [PYTHON, str(EXAMPLES / "kamikaze.py"), "--yes", str(mountpoint), seconds]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as kamikaze:
         asleep = 0
         while kamikaze.poll() is None:

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterable, Sequence
 
 import pytest
 
-import leftovers
 from fusewire.diagrams.recording import Moment, Recording
 from fusewire.diagrams.text import render
 from fusewire.events import Step
@@ -22,6 +21,7 @@ from fusewire.explain.explanation import Options
 from fusewire.explain.real import DETAIL, NAMES, CannotStage, run
 from fusewire.watch.tracefs import NoTracing, Tracing
 from ordinary_user import python_as_user, run_as_user
+from own_run import read_process, served_by
 
 Drawn = tuple[str, str]  # a task, and what it does
 
@@ -225,9 +225,12 @@ def test_the_tricky_one_is_freed_by_sigkill_of_the_daemon() -> None:
     assert "umount -f /mnt/fuse: thread 1 was killed by SIGBUS" in text
 
 
-def test_whoever_is_not_in_the_tricky_one_goes_on() -> None:
+def test_the_serving_processes_of_the_tricky_one_are_used_up_too() -> None:
+    text = said(recording("tricky-deadlock", 3))
+    assert re.search(r"kill -KILL [\w ]+\nThat frees (process \d|thread 1 and thread 2)\.", text)
     (end,) = (remark.text for remark in recording("tricky-deadlock", 3).remarks if remark.kind == "end")
-    assert "which waits for requests" in end.partition("Alive:")[2]
+    assert "thread 1 and thread 2. Alive: " in end
+    assert "sleeps" not in end
 
 
 def test_another_path_and_another_user_show(traced: None) -> None:
@@ -283,24 +286,31 @@ def test_only_the_deadlocks_are_played() -> None:
 # --- nothing is left, whoever is killed
 
 
-@pytest.fixture
-def before() -> leftovers.Things:
-    return leftovers.connections()
-
-
-@pytest.mark.parametrize(("name", "whom"), zip(NAMES, ("the program", "the performance"), strict=True))
-def test_nothing_is_left_when_somebody_is_killed(name: str, whom: str, before: leftovers.Things) -> None:
+@pytest.mark.parametrize(("name", "whom"), [*zip(NAMES, ("the program", "the performance"), strict=True)])
+def test_nothing_is_left_when_somebody_is_killed(name: str, whom: str) -> None:
     pipe = subprocess.PIPE
     with subprocess.Popen([sys.executable, "-c", SCRIPT, name], stdout=pipe, stderr=pipe) as program:
-        until(lambda: set(leftovers.connections()) - set(before))
-        os.kill(program.pid if whom == "the program" else child_of(program.pid), signal.SIGKILL)
+        until(lambda: any(served_by(pid) for pid in below(program.pid)))
+        pids = below(program.pid)
+        os.kill(program.pid if whom == "the program" else pids[0], signal.SIGKILL)
         program.communicate(timeout=15)
-    until(lambda: not set(leftovers.connections()) - set(before))
+    until(lambda: not any(is_there(pid) for pid in pids))
 
 
-def child_of(pid: int) -> int:
-    with open(f"/proc/{pid}/task/{pid}/children") as file:
-        return int(file.read().split()[0])
+def below(pid: int) -> list[int]:
+    """Return the children of a process, and theirs; a parent comes before its children."""
+    try:
+        with open(f"/proc/{pid}/task/{pid}/children") as file:
+            children = [int(child) for child in file.read().split()]
+    except FileNotFoundError:
+        return []
+    return [each for child in children for each in (child, *below(child))]
+
+
+def is_there(pid: int) -> bool:
+    """Tell whether a process is there and no zombie: those are for whoever adopted them."""
+    process = read_process(pid)
+    return process is not None and not process.is_zombie
 
 
 def until(holds: Callable[[], object]) -> None:

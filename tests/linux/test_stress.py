@@ -8,7 +8,6 @@ import errno
 import gc
 import json
 import os
-import random
 import subprocess
 import threading
 import weakref
@@ -19,10 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from torture.nodes import Anew, Branch, names_in
 
 import fusewire
 from clients import finish, mounts_on, python
-from fusewire import Directory, File, Handle, Mount, current_request
+from fusewire import Directory, File, Mount, current_request
 from fusewire.daemon import NodeFilesystem, Tree
 from kernel_mounts import abort
 
@@ -254,83 +254,9 @@ signal.signal(signal.SIGALRM, signal.SIG_IGN)
 """
 
 
-class Leaf(File):
-    mode = 0o644
-    size = 0
-    opened = 0
-
-    def open(self, flags: int) -> Handle:
-        self.opened += 1
-        return self
-
-    def release(self) -> None:
-        self.opened -= 1
-
-    def write(self, offset: int, data: memoryview) -> None: ...
-
-    def truncate(self, size: int) -> None: ...
-
-
-class Branch(Directory):
-    """Its names, each as a `def` or now and then as a coroutine."""
-
-    def __init__(self) -> None:
-        self.names: dict[str, Leaf] = {}
-
-    def lookup(self, name: str) -> Any:
-        return self.sometimes_later(lambda: self.names.get(name))
-
-    def list(self) -> Any:
-        return self.sometimes_later(lambda: dict(self.names))
-
-    def create(self, name: str, mode: int) -> Leaf:
-        if name in self.names:
-            raise FileExistsError
-        return self.names.setdefault(name, Leaf())
-
-    def link(self, name: str, node: Leaf) -> None:
-        if self.names.setdefault(name, node) is not node:
-            raise FileExistsError
-
-    def unlink(self, name: str) -> Any:
-        return self.sometimes_later(lambda: self.names.pop(name) and None)
-
-    def rename(self, name: str, new_directory: Any, new_name: str, flags: int) -> None:
-        new_directory.names[new_name] = self.names.pop(name)
-
-    def sometimes_later(self, result: Callable[[], Any]) -> Any:
-        return result() if random.random() < 0.7 else self.later(result)
-
-    async def later(self, result: Callable[[], Any]) -> Any:
-        await asyncio.sleep(random.random() * 0.002)
-        return result()
-
-
-class Equal(Branch):
-    """One of many objects that are one directory."""
-
-    def __init__(self, name: str, names: dict[str, Leaf]) -> None:
-        self.name = name
-        self.names = names
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Equal) and other.name == self.name
-
-    def __hash__(self) -> int:
-        return hash(self.name)
-
-
-class Anew(Directory):
-    """Makes its directories anew for each that asks."""
-
-    def __init__(self) -> None:
-        self.names: dict[str, dict[str, Leaf]] = {name: {} for name in "abcd"}
-
-    def list(self) -> dict[str, Equal]:
-        return {name: Equal(name, names) for name, names in self.names.items()}
-
-
-@pytest.mark.parametrize("root", [Anew, lambda: Tree({name: Branch() for name in "abcd"})], ids=["anew", "kept"])
+@pytest.mark.parametrize(
+    "root", [Anew, lambda: Tree({name: Branch(name, {}) for name in "abcd"})], ids=["anew", "kept"]
+)
 @pytest.mark.parametrize("shell", SHELLS)
 def test_lookups_links_and_openings_are_counted_exactly(
     mountpoint: Path, shell: str, root: Callable[[], Directory]
@@ -356,13 +282,6 @@ def test_lookups_links_and_openings_are_counted_exactly(
     for leaf in leaves:
         assert leaf.nlink == sum(other is leaf for names in directories for other in names)
         assert leaf.opened == 0
-
-
-def names_in(tree: Directory) -> list[dict[str, Leaf]]:
-    if isinstance(tree, Anew):
-        return list(tree.names.values())
-    assert isinstance(tree, Tree)
-    return [branch.names for branch in tree.children.values() if isinstance(branch, Branch)]
 
 
 def drop_caches() -> None:

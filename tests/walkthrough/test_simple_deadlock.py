@@ -7,16 +7,19 @@ by an abort alone.
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Coroutine
-from typing import Any
 
 import pytest
 
+from fusewire.explore.depth_first import How, Search
+from fusewire.explore.found import ROOT
+from fusewire.explore.graph import count_runs
+from fusewire.explore.schedule import Setting
+from fusewire.explore.search import explore
+from fusewire.explore.stuck import in_deadlock
 from fusewire.kernel.connection import Connection
 from fusewire.kernel.profile import LINUX, SEED2005, Profile
 from fusewire.kernel.tasks import Killed, Task, close, run
 from fusewire.wire import encode_error
-from walkthrough.explorer import explore, in_deadlock, replay
 from walkthrough.scenes import Kamikaze, mounted
 
 FILE, DIRECTORY = 'inode semaphore for "file"', 'inode semaphore for "/"'
@@ -29,15 +32,11 @@ def deadlock(profile: Profile) -> tuple[Connection, list[Task]]:
 
 @pytest.mark.parametrize(("profile", "semaphore"), [(SEED2005, FILE), (LINUX, DIRECTORY)])
 def test_it_deadlocks_whatever_the_order(profile: Profile, semaphore: str) -> None:
-    def scenario() -> list[Task]:
-        return deadlock(profile)[1]
-
-    outcomes = list(explore(scenario))
-    assert len(outcomes) > 50
-    assert all(outcome.cycle == ["rm", "req->waitq", "daemon", semaphore] for outcome in outcomes)
-    last = outcomes[-1]
-    again = replay(scenario, last.schedule)
-    assert (again.schedule, again.cycle) == (last.schedule, last.cycle)
+    search = Search(Setting("simple-deadlock", profile.name).scene, How())
+    search.go_on()
+    circle = ("rm", "req->waitq", "daemon", semaphore)
+    assert search.found.where == {("deadlock", circle): search.found.ends}
+    assert (count_runs(search.found.graph, ROOT, search.found.ends) or 0) > 50
 
 
 def test_with_one_thread_the_cure_of_2005_stops_where_nobody_is_left_to_read() -> None:
@@ -116,24 +115,8 @@ def _answered_eintr(unique: int) -> bytes:
     return encode_error(unique, errno.EINTR)
 
 
-async def abort(connection: Connection, tasks: list[Task]) -> None:
-    connection.abort()
-
-
-async def kill(connection: Connection, tasks: list[Task]) -> None:
-    for task in tasks:
-        task.kill()
-
-
-Rescue = Callable[[Connection, list[Task]], Coroutine[Any, Any, None]]
-
-
-@pytest.mark.parametrize(("profile", "rescue"), [(SEED2005, abort), (SEED2005, kill), (LINUX, abort)])
-def test_a_rescue_frees_all_tasks_from_every_reachable_state(profile: Profile, rescue: Rescue) -> None:
-    def rescued() -> list[Task]:
-        connection, tasks = deadlock(profile)
-        return [*tasks, Task("rescue", rescue(connection, tasks))]
-
-    schedules = [outcome.schedule for outcome in explore(lambda: deadlock(profile)[1])]
-    for state in {schedule[:length] for schedule in schedules for length in range(len(schedule) + 1)}:
-        assert replay(rescued, state + "2").asleep == {}, state
+@pytest.mark.parametrize(("profile", "way"), [(SEED2005, "an abort"), (SEED2005, "enough kills"), (LINUX, "an abort")])
+def test_a_rescue_frees_all_tasks_from_every_reachable_state(profile: Profile, way: str) -> None:
+    report = explore(Setting("simple-deadlock", profile.name), ways_out=(way,))
+    assert report.states > 50
+    assert report.no_way_out == []

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import pytest
 
 from fusewire.diagrams.columns import Row, rows
 from fusewire.diagrams.recording import Recording
 from fusewire.explore.scene import OneDirectory
+from fusewire.explore.schedule import Setting
+from fusewire.explore.search import explore
 from fusewire.kernel.profile import LINUX, PROFILES, SEED2005, Profile
-from fusewire.kernel.tasks import Task, close, current, run, step, trap
-from fusewire.kernel.waitq import Sleep, WaitQueue
-from walkthrough.explorer import explore, replay
+from fusewire.kernel.tasks import close, run
 from walkthrough.kernel_txt import UNLINK, missing
-from walkthrough.scenes import Scene, mounted
+from walkthrough.scenes import mounted
 
 each_profile = pytest.mark.parametrize("profile", PROFILES.values(), ids=PROFILES)
 
@@ -34,44 +31,11 @@ def test_unlink_runs_as_kernel_txt_draws_it(profile: Profile) -> None:
     assert missing(UNLINK, [row.cells for row in rows(recording) if isinstance(row, Row)]) == []
 
 
-def healthy(profile: Profile) -> list[Task]:
-    scene = mounted(OneDirectory("file"), profile)
-    return [Task("rm", unlink_and_abort(scene)), scene.daemon()]
-
-
-async def unlink_and_abort(scene: Scene) -> None:
-    await scene.unlink()
-    scene.connection.abort()
-
-
 @each_profile
-def test_every_healthy_run_ends(profile: Profile) -> None:
-    outcomes = list(explore(lambda: healthy(profile)))
-    assert len(outcomes) > 50
-    assert not any(outcome.asleep for outcome in outcomes)
-
-
-def forget_to_wake(queue: WaitQueue, count: int = 1, wake: Any = WaitQueue.wake) -> None:
-    if queue.name != "fc->waitq":
-        wake(queue, count)
-
-
-async def check_before_joining(queue: WaitQueue, until: Callable[[], bool], depth: Sleep = Sleep.KILLABLE) -> None:
-    while not until():
-        await step(f"[sleep on {queue.name}]")
-        queue.sleepers.append(current())
-        await trap(queue)
-
-
-@pytest.mark.parametrize(("method", "wrong"), [("wake", forget_to_wake), ("sleep", check_before_joining)])
-def test_a_planted_lost_wake_up_is_found(method: str, wrong: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    def scenario() -> list[Task]:
-        return healthy(LINUX)
-
-    monkeypatch.setattr(WaitQueue, method, wrong)
-    outcome = next(outcome for outcome in explore(scenario) if outcome.asleep)
-    assert outcome.cycle == []  # nobody holds anybody up, and yet they sleep
-    assert replay(scenario, outcome.schedule).asleep == outcome.asleep
+def test_every_run_ends_well(profile: Profile) -> None:
+    report = explore(Setting("unlink", profile.name))
+    assert (report.interleavings or 0) > 50
+    assert report.shown == []
 
 
 def test_a_wake_up_is_for_one_reader() -> None:

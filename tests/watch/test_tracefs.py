@@ -35,7 +35,8 @@ from fusewire.watch.trace_events import (
     TraceEvent,
     Waking,
 )
-from fusewire.watch.tracefs import NoTracing, Tracing, explained, find_tracefs, remove_leftovers
+from fusewire.watch.trace_instances import NoTracing, explained, find_tracefs, remove_leftovers
+from fusewire.watch.tracefs import Tracing
 from ordinary_user import python_as_user
 
 HEAD = "              rm-4711    [001] d..2.   812.004711: "
@@ -205,6 +206,7 @@ def test_what_the_living_trace_is_left_alone(instances: Path) -> None:
 
 SCRIPT = """
 import os, sys
+from fusewire.watch.trace_instances import NoTracing, explained, find_tracefs, remove_leftovers
 from fusewire.watch.tracefs import Tracing
 with Tracing() as tracing:
     print(os.path.basename(tracing.path), flush=True)
@@ -237,6 +239,7 @@ def test_a_condition_that_cannot_be_read_is_named(instances: Path) -> None:
 
 
 TRY = """
+from fusewire.watch.trace_instances import NoTracing, explained, find_tracefs, remove_leftovers
 from fusewire.watch.tracefs import Tracing
 try:
     Tracing().__enter__()

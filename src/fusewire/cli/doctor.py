@@ -19,7 +19,7 @@ __all__ = ["parser", "run"]
 DESCRIPTION: Final = """\
 Say which FUSE mounts hang and why, whoever serves them: who waits for whom, and
 what to type next. Looks at /proc and /sys alone: it opens no file of any mount,
-asks no daemon, changes nothing, and takes half a second.
+asks no daemon, and takes half a second. Without --fix it changes nothing.
 
 a mount is
   idle, busy   well; requests wait, none of them long
@@ -29,10 +29,18 @@ a mount is
   dead         its daemon is gone; orphan: it is mounted nowhere any more"""
 
 EPILOG: Final = """\
+--fix takes what harms least, and looks again after each step: lets a stopped
+daemon go on; answers the one request that closes the circle with EDEADLK, so
+that the daemon lives; kills the daemon, where that helps; aborts the
+connection; unmounts what is left of a dead one. It leaves alone what is only
+suspected.
+
 Without root it sees your own processes and mounts, and says what it cannot see.
 
-exit codes: 0 all are well, 2 one is not (or wrong usage), 3 could not see enough"""
+exit codes: 0 all are well, 1 cured, 2 one is not well (or wrong usage),
+3 could not see enough"""
 
+CURED: Final = 1
 SICK: Final = 2
 BLIND: Final = 3
 LINES: Final = 20  # that are printed at most
@@ -46,6 +54,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "mount", metavar="MOUNTPOINT", nargs="?", help="look at this mount alone; the number of a connection will do"
     )
+    parser.add_argument("--fix", action="store_true", help="cure what is sick, saying each step before it is taken")
     parser.add_argument("--json", action="store_true", help="print all that is known, as JSON")
     parser.add_argument("-v", "--verbose", action="store_true", help="on an error show the traceback too")
     return parser
@@ -62,10 +71,27 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps([diagnosis.as_data() for diagnosis in found], indent=2))
     else:
-        print("\n".join(report(found)))
+        print("\n".join(report(found, fixing=arguments.fix)), flush=True)
+    if arguments.fix and any(diagnosis.is_sick for diagnosis in found):
+        return fix(found)
     if any(diagnosis.is_sick for diagnosis in found):
         return SICK
     return BLIND if any(diagnosis.state is State.UNKNOWN for diagnosis in found) else 0
+
+
+def fix(found: list[Diagnosis]) -> int:
+    """Cure all that are sick; say what is done and how it ends. Return the exit code."""
+    from fusewire.watch import cure
+    from fusewire.watch.words import headline
+
+    left = 0
+    for diagnosis in found:
+        if not diagnosis.is_sick:
+            continue
+        after = cure(diagnosis.connection, lambda sentence: print(sentence, flush=True))
+        print(headline(after) if after else f"{diagnosis.place}: gone", flush=True)
+        left += after is not None and after.is_sick
+    return SICK if left else CURED
 
 
 def connection_of(text: str) -> int:
@@ -89,7 +115,7 @@ def connection_of(text: str) -> int:
 # --- what is printed
 
 
-def report(found: list[Diagnosis]) -> list[str]:
+def report(found: list[Diagnosis], fixing: bool = False) -> list[str]:
     """Return at most 20 lines: of the first that is sick all, of the others the verdict; what to type at the end."""
     from fusewire.watch.words import brief, filled, full
 
@@ -97,7 +123,7 @@ def report(found: list[Diagnosis]) -> list[str]:
     if not found:
         return ["There is no FUSE mount on this machine."]
     places = {diagnosis.connection: diagnosis.place for diagnosis in found}
-    ending = [line for text in last_words(found) for line in filled("", text, width)]
+    ending = [line for text in last_words(found, fixing) for line in filled("", text, width)]
     first, *others = in_order(found)
     whole = first.is_sick or not others
     blocks = [full(first, places, width) if whole else brief(first, width), *(brief(one, width) for one in others)]
@@ -122,9 +148,9 @@ def fitting(blocks: list[list[str]], room: int) -> list[str]:
     return lines
 
 
-def last_words(found: list[Diagnosis]) -> list[str]:
+def last_words(found: list[Diagnosis], fixing: bool) -> list[str]:
     """Return what we could not see, and the command to type next."""
     unseen = found[0].unseen
     blind = [f"Not seen: {'; '.join(unseen)}. To see all: sudo fusewire doctor"] if unseen else []
-    cures = [diagnosis.cure for diagnosis in in_order(found) if diagnosis.cure]
+    cures = [diagnosis.cure for diagnosis in in_order(found) if diagnosis.cure and not fixing]
     return [*blind, *([f"Next: {cures[0]}"] if cures else [])]

@@ -80,10 +80,12 @@ def sentence(text: str) -> str:
 
 
 def write(text: str, output: Path | None) -> None:
-    if output is None:
-        print(text, end="")
-    else:
+    """Write `text` where it is wanted; what a terminal's encoding lacks is escaped there."""
+    if output is not None:
         output.write_text(text, encoding="utf-8")
+        return
+    encoding = sys.stdout.encoding or "utf-8"
+    print(text.encode(encoding, "backslashreplace").decode(encoding), end="")
 
 
 # The list.

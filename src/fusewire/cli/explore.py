@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import textwrap
 from typing import TYPE_CHECKING
 
+from fusewire.cli.narrow import HelpFormatter
 from fusewire.cli.report import FAILURE, USAGE, CommandError
 
 if TYPE_CHECKING:
@@ -22,8 +22,8 @@ way out of every state. Nothing is mounted. Without a name, list the scenarios."
 
 EXAMPLES = """\
 examples:
-  fusewire explore simple-deadlock --diagram      the shortest way into it, drawn
-  fusewire explore unlink --kill rm               whatever moment rm is killed at
+  fusewire explore simple-deadlock --diagram     the shortest way into it, drawn
+  fusewire explore unlink --kill rm              rm is killed at any moment
   fusewire explore tricky-deadlock --profile seed2005 --abort --processes 2
 
 Exits with 1 if something does not hold, is lost, or has no way out. Deadlocks
@@ -36,7 +36,7 @@ def parser() -> argparse.ArgumentParser:
         prog="fusewire explore",
         description=DESCRIPTION,
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     parser.add_argument("scenario", metavar="SCENARIO", nargs="?", help="what to explore, such as 'simple-deadlock'")
     parser.add_argument(
@@ -50,11 +50,9 @@ def parser() -> argparse.ArgumentParser:
     come.add_argument("--close", action="store_true", help="the whole daemon dies, and the device is closed")
     come.add_argument("--timeout", action="store_true", help="so much time passes that requests time out")
     how = parser.add_argument_group("how to search")
-    how.add_argument(
-        "--preemptions", type=number_or_none, metavar="N", help="make a task wait N times in a run at most"
-    )
+    how.add_argument("--preemptions", type=number_or_0, metavar="N", help="make a task wait N times in a run at most")
     how.add_argument("--processes", type=number, default=1, metavar="N", help="search with N processes (default: 1)")
-    how.add_argument("--seconds", type=float, default=float("inf"), metavar="N", help="stop after N seconds")
+    how.add_argument("--seconds", type=duration, default=float("inf"), metavar="N", help="stop after N seconds")
     how.add_argument("--full", action="store_true", help="make every run, also into states that were seen")
     how.add_argument(
         "--no-ways-out", action="store_true", help="do not try from every state whether an abort ends it all"
@@ -71,7 +69,18 @@ def number(text: str) -> int:
     return int(text)
 
 
-def number_or_none(text: str) -> int:
+def duration(text: str) -> float:
+    """A number of seconds, of which there are some."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0
+    if not seconds > 0:
+        raise argparse.ArgumentTypeError(f"'{text}' is no number of seconds")
+    return seconds
+
+
+def number_or_0(text: str) -> int:
     """A number from 0 on."""
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"'{text}' is no number from 0 on")
@@ -128,5 +137,5 @@ def draw(setting: Setting, report: Report) -> None:
 
     for shown in report.shown:
         way_out = shown.names[0] if shown in report.no_way_out else ""
-        print(f"\n{textwrap.fill(shown.words, 80)}\n")
+        print(f"\n{shown.schedule}\n")
         print(render(record(setting.scene, shown.steps, title=shown.schedule, way_out=way_out)))

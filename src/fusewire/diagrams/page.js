@@ -25,13 +25,15 @@ function make(tag, attributes = {}, ...children) {
   return element;
 }
 
-/** A word in a box; `change` is "new", "gone" or "". The marks are for those who do not see colours. */
+const MARKS = { new: "+", gone: "−" }; // for those who do not see colours
+
+/** A word in a box; `change` is "new", "gone" or "". */
 function chip(text, change = "", kind = "") {
-  const mark = { new: "+", gone: "−" }[change];
-  const element = make("li", { class: `chip ${kind} ${change}`.trim() }, text);
-  if (mark) element.prepend(make("span", { class: "mark", "aria-hidden": "true" }, mark));
-  if (change === "gone") element.setAttribute("aria-label", `${text}, no longer`);
-  return element;
+  const marks = change ? [
+    make("span", { class: "mark", "aria-hidden": "true" }, MARKS[change]),
+    make("span", { class: "heard" }, `${change}: `),
+  ] : [];
+  return make("li", { class: `chip ${kind} ${change}`.trim() }, ...marks, text);
 }
 
 /** The class of the colour in which a task is drawn. */
@@ -76,6 +78,14 @@ function* told(before, after, come, gone) {
 
 const isLock = (name) => known.locks.includes(name); // whose sleepers are told of as those who wait for it
 
+const hasEnded = (how) => /^(returned|killed|failed)/.test(how);
+
+/** Whether a run has begun anew between two states: tasks that had ended live, or all are others. */
+function isAnew(before, after) {
+  const both = Object.keys(before.tasks).filter((task) => task in after.tasks);
+  return !both.length || both.some((task) => hasEnded(before.tasks[task]) && !hasEnded(after.tasks[task]));
+}
+
 /** How requests went from list to list; those in the pool are all alike, so they are counted. */
 function moves({ unused: pool = [], ...before }, { unused = [], ...after }) {
   const from = new Map(told(before, after, null, (word, queue) => [word, queue]));
@@ -91,8 +101,7 @@ function moves({ unused: pool = [], ...before }, { unused = [], ...after }) {
 /** The changes of a step in sentences, for those who hear it, and as a summary. */
 function sentences(before, after) {
   const asleep = (states) => Object.fromEntries(Object.entries(states.sleepers).filter(([name]) => !isLock(name)));
-  const ended = Object.entries(after.tasks).filter(([task, how]) =>
-    /^(returned|killed|failed)/.test(how) && before.tasks[task] !== how);
+  const ended = Object.entries(after.tasks).filter(([task, how]) => hasEnded(how) && before.tasks[task] !== how);
   return [
     ...moves(before.queues, after.queues),
     ...told(holders(before.locks), holders(after.locks), (t, l) => `${t} takes ${l}`, (t, l) => `${t} lets go of ${l}`),
@@ -116,7 +125,7 @@ const known = { sleepers: names("sleepers"), locks: names("locks"), flags: names
 
 function section(title, lines) {
   const filled = lines.length ? make("dl", {}, ...lines.flat()) : make("p", { class: "none" }, "none");
-  return make("section", {}, make("h3", {}, title), filled);
+  return make("section", {}, make("h2", {}, title), filled);
 }
 
 /** A name, and what there is to say of it; dim while that is nothing. */
@@ -145,7 +154,7 @@ function task(name, before, after) {
   const glyph = GLYPHS.find(([words]) => after.startsWith(words))?.[1] ?? "·";
   const changed = before !== undefined && before !== after ? "changed" : "";
   const condition = make("span", { class: `condition ${changed}`.trim() },
-    make("span", { class: "glyph", "aria-hidden": "true" }, glyph), after);
+    make("span", { class: "glyph", "aria-hidden": "true" }, glyph), make("span", {}, after));
   return [make("dt", { class: lane(name) }, name), make("dd", {}, condition)];
 }
 
@@ -234,11 +243,12 @@ function show(index) {
   const last = path().findLast((each) => each < current);
   const [step, previous] = [steps[current], steps[last]];
   const after = stateAt(current) ?? nowhere;
-  const before = previous ? stateAt(last) ?? nowhere : after;
+  const earlier = previous ? stateAt(last) ?? nowhere : after;
+  const before = isAnew(earlier, after) ? after : earlier; // nothing has changed then: it is another world
   document.getElementById("now").replaceChildren(...now(step, previous, sentences(before, after)));
   document.getElementById("state").replaceChildren(...(after !== nowhere
     ? stateSections(before, after)
-    : [make("p", { class: "none" }, "What the queues held was not looked at.")]));
+    : [make("p", { class: "none" }, run.observed ? "A real kernel does not show its lists." : "Nobody looked here.")]));
   mark(step);
 }
 

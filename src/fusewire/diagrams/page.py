@@ -162,21 +162,28 @@ def _breakable(text: str) -> str:
 def _depths(recording: Recording) -> list[int]:
     """Return for each moment how many calls its task is in; a call and its return are in as many.
 
-    A system call is in none. A task that is in calls when the recording begins shows it by returning from them.
+    A system call is in none. A task that is in calls when the recording begins, or a part of it that
+    has a heading, shows it by returning from them.
     """
     depths: list[int] = []
     inside: dict[str, int] = {}  # calls that a task is in
-    since: dict[str, list[int]] = {}  # the moments of a task since its last system call began
-    for index, (task, event, *_) in enumerate(recording.moments):
+    since: dict[str, list[int]] = {}  # moments of a task of which it may turn out that they are in more calls
+    for entry in recording.entries:
+        if isinstance(entry, Remark):
+            inside, since = ({}, {}) if entry.kind == "heading" else (inside, since)
+            continue
+        task, event = entry.task, entry.event
         calls, returns = event.step == Step.CALL, event.step == Step.RETURN
-        if task not in since or (calls and event.name.startswith("sys_")):
+        is_system_call = event.name.startswith("sys_")
+        if task not in since or (calls and is_system_call):
             inside[task], since[task] = 0, []
-        if returns and not inside[task]:
-            for earlier in since[task]:
-                depths[earlier] += 1
+        for earlier in since[task] if returns and not inside[task] else ():
+            depths[earlier] += 1
+        since[task].append(len(depths))
         depths.append(max(0, inside[task] - returns))
-        inside[task] = depths[index] + calls
-        since[task].append(index)
+        inside[task] = depths[-1] + calls
+        if returns and is_system_call:
+            del since[task]
     return depths
 
 

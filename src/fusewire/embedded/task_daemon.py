@@ -13,8 +13,9 @@ import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from fusewire import events
 from fusewire.daemon.session import Buffers, Call, Session
-from fusewire.events import Step, named, note
+from fusewire.events import Step, arguments, named, note
 from fusewire.kernel.device import Device
 from fusewire.kernel.tasks import current
 
@@ -53,12 +54,13 @@ async def serve_one(device: Device, session: Session) -> None:
 
 @contextmanager
 def signals_taken() -> Iterator[None]:
-    """Take notice of signals where the daemon's own system call fails: `Killed`, if it was killed."""
+    """Take notice of signals where the daemon's own system call returns: `Killed`, if it was killed."""
     try:
         yield
     except OSError as error:
         current().take_signals(error)
         raise
+    current().take_signals()
 
 
 @named("sys_read")
@@ -85,7 +87,8 @@ async def write_message(device: Device, message: bytes) -> None:
 
 async def perform(session: Session, call: Call) -> Buffers | None:
     """Run the filesystem's method; return its reply, or that of the exception it raised."""
-    note(Step.PERFORM, call.request.name.lower())
+    if events.hook is not None:
+        note(Step.PERFORM, call.request.name.lower(), about=arguments(call.arguments))
     try:
         result = call.run()
         if inspect.isawaitable(result):

@@ -10,7 +10,9 @@
 and of somebody's own filesystem:
 
     interleavings.py  `interleavings`, and `check_interleavings` for tests
-    own_filesystem.py the scene of it                         event_loop.py   asyncio, as one task of a scene
+    given.py          what is given to them, checked
+    own_filesystem.py the scene of it                         own_daemon.py   what its daemon runs on
+                                                              event_loop.py   asyncio, as one task of a scene
 """
 
 from __future__ import annotations

@@ -214,7 +214,7 @@ def broken(error: Exception) -> Finding:
     """Return the finding that `error` came up."""
     text = str(error) if isinstance(error, AssertionError) else f"{type(error).__name__}: {error}"
     rule = RULE.match(text)
-    return Finding("broken", (rule[0] if rule else text,), text)
+    return Finding(getattr(error, "kind", "broken"), (rule[0] if rule else text,), text)
 
 
 class Readers:

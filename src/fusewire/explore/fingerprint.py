@@ -46,7 +46,7 @@ from fusewire.kernel.profile import Profile
 from fusewire.kernel.vfs.system import System
 from fusewire.wire import Operation
 
-__all__ = ["LOOKS", "OPAQUE", "Way", "fingerprint", "look_for", "slots_of"]
+__all__ = ["CONSTANT", "LOOKS", "OPAQUE", "Way", "fingerprint", "look_for", "slots_of"]
 
 Parts: TypeAlias = Sequence[object]
 Look: TypeAlias = Callable[[Any], Parts]

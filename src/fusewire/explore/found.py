@@ -23,7 +23,7 @@ Key: TypeAlias = tuple[str, tuple[str, ...]]
 class Finding(NamedTuple):
     """Something that is wrong; those of one kind and the same names are one."""
 
-    kind: str  # 'deadlock', 'lost wake-up', 'left alone', 'broken', 'no way out'
+    kind: str  # 'failure', 'deadlock', 'lost wake-up', 'left alone', 'broken', 'no way out'
     names: tuple[str, ...]  # of a deadlock: task, what it sleeps on, its holder...
     words: str  # a sentence or two
 

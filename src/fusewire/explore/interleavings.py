@@ -26,35 +26,38 @@ import dataclasses
 import inspect
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
-from fusewire.daemon.filesystem import Filesystem
-from fusewire.daemon.nodes import Node
 from fusewire.diagrams.columns import Detail
 from fusewire.diagrams.recording import Recording
 from fusewire.diagrams.text import render
 from fusewire.embedded.plan import profile_named
-from fusewire.events import Event, Step
+from fusewire.events import Step
 from fusewire.explore.drawing import record
+from fusewire.explore.given import (
+    Programs,
+    check_numbers,
+    check_same,
+    checked_filesystem,
+    mount_options,
+    name_of,
+    named,
+)
 from fusewire.explore.own_filesystem import OwnFilesystem, Program
 from fusewire.explore.report import Report, Shown
-from fusewire.explore.run import Run
 from fusewire.explore.schedule import expand
 from fusewire.explore.search import explore
 from fusewire.kernel.profile import LINUX, Profile
 from fusewire.kernel.syscalls.process import Process
-from fusewire.kernel.tasks import Task
-from fusewire.mounting import MountOptions
-from fusewire.served import Served, options_for
+from fusewire.served import Served
 
 __all__ = ["Interleavings", "check_interleavings", "interleavings"]
 
-Programs = Mapping[str, Program] | Sequence[Program]
-
 DAEMON: Final = "FUSE filesystem daemon"
+LONGEST: Final = 150  # lines of a diagram in a report
 EASIER: Final = (0, 1, 2)  # bounds that are tried before there is none
 
 SYSTEM_CALLS: Final = frozenset(f"sys_{name}" for name, _ in inspect.getmembers(Process, inspect.iscoroutinefunction))
@@ -109,7 +112,16 @@ class Interleavings(Report):
 
     def __str__(self) -> str:
         text = super().__str__()
-        return f"{text}\n\n{self.replay()}" if self.shown and self.scene is not None else text
+        return f"{text}\n\n{shortened(self.replay())}" if self.shown and self.scene is not None else text
+
+
+def shortened(diagram: str) -> str:
+    """Return the end of a diagram, and its titles, if it is too long for a report."""
+    lines = diagram.splitlines()
+    left_out = len(lines) - LONGEST
+    if left_out <= 0:
+        return diagram
+    return "\n".join([lines[0], f"  ({left_out:,} lines are left out: `replay` has them)", *lines[-LONGEST:]])
 
 
 def interleavings(
@@ -154,6 +166,7 @@ def interleavings(
         ValueError: there are no programs, or two runs in the same order were not the same.
         AssertionError: something is wrong already before the programs begin.
     """
+    check_numbers(threads, preemptions)
     scene = OwnFilesystem(
         filesystem=checked_filesystem(filesystem),
         programs=named(programs),
@@ -163,7 +176,7 @@ def interleavings(
         after=after,
         moments=tuple(moments),
         every_step=every_step,
-        options=mount_options(filesystem, more_options),
+        options=mount_options(more_options),
     )
     with unlogged():
         check_same(scene)
@@ -212,75 +225,3 @@ def bounds(preemptions: int | None) -> Iterator[int | None]:
     yield from EASIER if preemptions is None else range(preemptions + 1)
     if preemptions is None:
         yield None
-
-
-# What is given, checked.
-
-
-def checked_filesystem(filesystem: Any) -> Callable[[], Served]:
-    if isinstance(filesystem, Filesystem | Node | Mapping | bytes) or not callable(filesystem):
-        raise TypeError(
-            f"{filesystem!r} would be the same in each run: give its class, or a function that makes one, such as "
-            "lambda: MyFilesystem(...)"
-        )
-    if filesystem() is filesystem():
-        raise TypeError(f"{name_of(filesystem, 'the function')} made the same filesystem twice: each run needs its own")
-    return filesystem  # type: ignore[no-any-return]
-
-
-def mount_options(filesystem: Callable[[], Served], more_options: dict[str, Any]) -> MountOptions:
-    return options_for(Filesystem(), "", more_options, MountOptions(allow_other=True))
-
-
-def named(programs: Programs) -> dict[str, Program]:
-    """Return programs by their names."""
-    if callable(programs) or not programs:
-        raise ValueError("programs are a list of at least one, or a dict which names them")
-    if isinstance(programs, Mapping):
-        found = dict(programs)
-    else:
-        found = {}
-        for number, program in enumerate(programs, start=1):
-            name = name_of(program, f"program {number}")
-            found[name if name not in found else f"{name} {number}"] = program
-    for name, program in found.items():
-        if not inspect.iscoroutinefunction(program):
-            raise TypeError(f"{name} must be `async def`, with one parameter, the process, whose calls it awaits")
-    return found
-
-
-def name_of(function: Any, otherwise: str) -> str:
-    name = getattr(function, "__name__", "<")
-    return otherwise if "<" in name else name
-
-
-def check_same(scene: OwnFilesystem) -> None:
-    """See that the same order is the same run.
-
-    Raises:
-        ValueError: it is not; the text says where they part.
-    """
-    first, second = events_of(scene), events_of(scene)
-    if first == second:
-        return
-    place = next((place for place, pair in enumerate(zip(first, second, strict=False)) if pair[0] != pair[1]), -1)
-    before, after = (events[place] if events else "nothing" for events in (first, second))
-    raise ValueError(
-        f"two runs in the same order were not the same: once it was {before}, then {after}. A filesystem that is "
-        "explored depends on nothing but its requests: not on the time, on chance, or on what earlier ones left"
-    )
-
-
-def events_of(scene: OwnFilesystem) -> list[str]:
-    """Return what happens in fixed order."""
-    events: list[str] = []
-
-    def watch(task: Task, event: Event) -> None:
-        events.append(f"{event.text} of {task.name}")
-
-    with Run(scene, watch) as run:
-        try:
-            run.go_on()
-        except Exception as error:  # it will be found again
-            events.append(f"{type(error).__name__}: {error}")
-    return events

@@ -11,6 +11,7 @@ last look (`after`) finds what should not be.
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import functools
 import inspect
@@ -24,24 +25,19 @@ from typing import Any, Final, TypeVar
 
 import fusewire
 from fusewire.embedded.daemon_device import Stall
-from fusewire.embedded.notifying import at_once
 from fusewire.embedded.plan import kernel_options
-from fusewire.embedded.task_daemon import read_message, write_message
 from fusewire.embedded.task_server import TaskServer
-from fusewire.errors import os_error
 from fusewire.events import Step
-from fusewire.explore.event_loop import TURN, SceneLoop
+from fusewire.explore.event_loop import TURN
+from fusewire.explore.own_daemon import NamedDevice, OwnNotifications, OwnRunner
 from fusewire.explore.scene import Mounted, Scene, add_moment
 from fusewire.explore.stuck import why
-from fusewire.kernel.clock import StandingClock
 from fusewire.kernel.connection import Connection
 from fusewire.kernel.device import Device
 from fusewire.kernel.mounting import mount
 from fusewire.kernel.profile import Profile
-from fusewire.kernel.request import Request
-from fusewire.kernel.runners import method_here
 from fusewire.kernel.syscalls.process import Process
-from fusewire.kernel.tasks import Killed, Task, run, running, step
+from fusewire.kernel.tasks import Killed, Task, close, run, step
 from fusewire.kernel.vfs.credentials import Credentials
 from fusewire.kernel.vfs.system import System
 from fusewire.mounting import MountOptions
@@ -53,17 +49,18 @@ T = TypeVar("T")
 
 Program = Callable[..., Coroutine[Any, Any, Any]]  # (process), or (process, filesystem)
 
-OURS: Final = f"{Path(fusewire.__file__).parent}{os.sep}"
+NOT_HIS: Final = tuple(f"{Path(inspect.getfile(ours)).parent}{os.sep}" for ours in (fusewire, asyncio))  # code
 ADDRESS: Final = re.compile(r" at 0x[0-9a-f]+")  # in a text that is otherwise the same in each run
-MOST_TASKS: Final = 26  # for so many letters there are
 CALL: Final = "[next system call]"
-STOPS: Final = frozenset({CALL, Step.ACQUIRE, Step.LOCK_PAGE, TURN})
-STOPS_OF_THREADS: Final = STOPS | {Step.READ, Step.LOCK}  # one may read before another, and answer after it
+STOPS: Final = frozenset({CALL, str(Step.ACQUIRE), str(Step.LOCK_PAGE), TURN})
+STOPS_OF_THREADS: Final = STOPS | {str(Step.READ), str(Step.LOCK)}  # one may read before another, and answer after it
 ENDED: Final = frozenset({errno.ECONNABORTED, errno.ENOTCONN, errno.ENODEV, errno.EINTR, errno.EIO})  # by a moment
 
 
 class Failure(AssertionError):
     """Something that a program, a method or the last look raised. Its text says who, what and where."""
+
+    kind = "failure"  # of what is found
 
 
 @dataclass(frozen=True)
@@ -82,12 +79,18 @@ class OwnFilesystem:
 
     def __call__(self) -> Scene:
         served = self.filesystem()
-        made = Own(self, served, Scene(self._mounted(served), []))
-        made.prepare()
-        for moment in self.moments:
-            what, _, name = moment.partition(" ")
-            add_moment(made.scene, what, name)
-        return made.scene
+        scene = Scene(self._mounted(served), [])
+        made = Own(self, served, scene)
+        try:
+            made.prepare()
+            for moment in self.moments:
+                what, _, name = moment.partition(" ")
+                add_moment(scene, what, name)
+        except BaseException:
+            close(scene.tasks)
+            made.runner.put_away()
+            raise
+        return scene
 
     def _mounted(self, served: Served) -> Mounted:
         filesystem = as_filesystem(served)
@@ -125,12 +128,12 @@ class Own:
             run(scene.tasks)
         programs = [self._program(name, program) for name, program in self.plan.programs.items()]
         scene.tasks[:] = [*programs, *(task for task in scene.tasks if not task.finished)]
-        scene.at_end, scene.put_away = self.at_end, self.runner.loop.put_away
+        scene.at_end, scene.put_away = self.at_end, self.runner.put_away
         scene.stops = None if self.plan.every_step else STOPS if self.plan.threads == 1 else STOPS_OF_THREADS
 
     def _run(self, name: str, program: Program) -> None:
         """Run a program beside everything else that can go on."""
-        task = Task(name, self._watched(name, program, self.process), self.process)
+        task = Task(name, watched(name, program, self.process, self.served), self.process)
         tasks = [task, *self.scene.tasks]
         while self._go_on(tasks):
             tasks = [task, *self.scene.tasks]  # some may have been started meanwhile
@@ -147,20 +150,7 @@ class Own:
     def _program(self, name: str, program: Program) -> Task:
         process = ProgramProcess.new(self.scene.system, Credentials(), self.scene.superblock.root, name)
         process.umask_ = 0
-        return Task(name, self._watched(name, program, process), process)
-
-    async def _watched(self, name: str, program: Program, process: Process) -> Any:
-        """Run a program; what it raises is a failure, unless something came that ends its calls."""
-        try:
-            return await given(program, process, self.served)
-        except Killed:
-            raise
-        except OSError as error:
-            if self.plan.moments and error.errno in ENDED:
-                raise
-            raise failure(name, error) from error
-        except Exception as error:
-            raise failure(name, error) from error
+        return Task(name, watched(name, program, process, self.served, bool(self.plan.moments)), process)
 
     def at_end(self) -> None:
         """Have the last look, when no task can go on.
@@ -195,6 +185,18 @@ for name, function in inspect.getmembers(Process, inspect.iscoroutinefunction):
         setattr(ProgramProcess, name, with_a_stop(function))
 
 
+async def watched(name: str, program: Program, process: Process, served: Served, excused: bool = False) -> Any:
+    """Run a program; what it raises is a failure, unless it is excused since something may have ended its calls."""
+    try:
+        return await given(program, process, served)
+    except Killed:
+        raise
+    except Exception as error:
+        if excused and isinstance(error, OSError) and error.errno in ENDED:
+            raise
+        raise failure(name, error) from error
+
+
 def given(program: Program, process: Process, served: Served) -> Coroutine[Any, Any, Any]:
     """Call a program with what it takes."""
     takes_both = len(inspect.signature(program).parameters) > 1
@@ -212,99 +214,12 @@ def failure(name: str, error: BaseException) -> Failure:
     if isinstance(error, AssertionError):
         text = text.partition("\n")[0]  # what pytest adds below
     what = f"{type(error).__name__}: {ADDRESS.sub('', text)}" if text else type(error).__name__
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(OURS)]
-    where = f", at {frames[-1].name}, line {frames[-1].lineno}: {frames[-1].line}" if frames else ""
-    return Failure(f"{name} raised {what}{where}")
-
-
-class OwnRunner:
-    """Who runs a scene's tasks, as far as those that run ask: new ones are put beside the others."""
-
-    def __init__(self, scene: Scene) -> None:
-        self.tasks = scene.tasks
-        clock = scene.system.clock
-        assert isinstance(clock, StandingClock)
-        self.loop = SceneLoop(clock, self.start)  # type: ignore[abstract]  # what is missing is refused
-
-    def start(self, task: Task) -> None:
-        """Put `task` in the place of one of its name that has finished, or behind all."""
-        for place, other in enumerate(self.tasks):
-            if other.finished and other.name == task.name:
-                self.tasks[place] = task
-                return
-        if len(self.tasks) == MOST_TASKS:
-            raise Failure(f"more than {MOST_TASKS} tasks: such a scene is too large to be explored")
-        self.tasks.append(task)
-
-    def do(self, function: Callable[[], T]) -> T:
-        return function()
-
-    def begin(self, coroutine: Coroutine[Any, Any, T]) -> Any:
-        """Have a method that is `async def` run in the event loop."""
-        return self.loop.begin(coroutine)
-
-    async def perform(self, coroutine: Coroutine[Any, Any, T], process: Process | None = None) -> T:
-        """Run kernel code that a method awaits, as a task beside the others."""
-        done = self.loop.create_future()
-        method = method_here.get()
-        name = "a call" if method is None else f"call of {method.name}"
-        task = Task(name, tell(coroutine, done), process)
-        if method is not None:
-            method.begun.append(task)
-        self.start(task)
-        try:
-            return await done  # type: ignore[no-any-return]
-        except BaseException:
-            task.kill()
-            raise
-
-
-async def tell(coroutine: Coroutine[Any, Any, Any], done: Any) -> None:
-    """Await `coroutine`, and have `done` tell its outcome."""
-    result: Any = None
-    error: BaseException | None = None
-    try:
-        result = await coroutine
-    except Killed as killed:
-        error = os_error(errno.EINTR)
-        error.__cause__ = killed
-    except Exception as raised:
-        error = raised
-    if not done.done():
-        done.set_exception(error) if error is not None else done.set_result(result)
-
-
-class NamedDevice:
-    """The device, whose reads and writes are noted under the names of the system calls that they are."""
-
-    def __init__(self, device: Device) -> None:
-        self.device = device
-
-    async def read(self, size: int) -> bytes:
-        return await read_message(self.device, size)
-
-    async def write(self, message: bytes) -> None:
-        await write_message(self.device, message)
-
-    @property
-    def processing(self) -> dict[int, Request]:
-        return self.device.processing
-
-    def close(self) -> None:
-        self.device.close()
-
-
-class OwnNotifications:
-    """The device, for a `Notifier` (daemon/notify.py)."""
-
-    def __init__(self, runner: OwnRunner, device: Device) -> None:
-        self.runner = runner
-        self.device = device
-
-    def notify(self, message: bytes) -> None:
-        """Write a notification of a `def` method, which cannot wait."""
-        at_once(self.device.write(message))
-
-    async def notify_async(self, message: bytes) -> None:
-        written = write_message(self.device, message)
-        await (written if running() is not None else self.runner.perform(written))
+    if isinstance(error, RuntimeError) and text == "no running event loop":
+        what += " (a program awaits the calls of its process, and nothing else)"
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(NOT_HIS)]
+    if not frames:
+        return Failure(f"{name} raised {what}")
+    last = frames[-1]
+    return Failure(
+        f"{name} raised {what}, at {last.name}, line {last.lineno}" + (f": {last.line}" if last.line else "")
+    )

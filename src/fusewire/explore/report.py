@@ -15,6 +15,7 @@ __all__ = ["Report", "Shown"]
 WIDTH: Final = 80
 
 TITLES: Final = {  # of what is found, in the order in which it is told
+    "failure": "Failure",
     "broken": "What must always hold does not",
     "lost wake-up": "Lost wake-up",
     "deadlock": "Deadlock",
@@ -92,6 +93,11 @@ class Report:
         return self._of("broken")
 
     @property
+    def failures(self) -> list[Shown]:
+        """What somebody's own programs, or methods, raised (own_filesystem.py)."""
+        return self._of("failure")
+
+    @property
     def no_way_out(self) -> list[Shown]:
         """What is still asleep after each of `ways_out`."""
         return self._of("no way out")
@@ -103,32 +109,46 @@ class Report:
 
     def __str__(self) -> str:
         parts = [self._summary(), *(str(shown) for kind in TITLES for shown in self._of(kind)), self._verdict()]
-        return "\n\n".join(parts)
+        return "\n\n".join(filter(None, parts))
 
     def _summary(self) -> str:
-        many = "Endlessly many" if self.interleavings is None else f"{self.interleavings:,}"
-        many = f"At least {many}" if self.left else many
-        through = f" through {self.states:,} distinct states" if self.states else ""
-        made = f"{self.runs:,} runs were made to tell, in {self.seconds:.1f} s."
-        lines = [self.title, f"  {many} interleavings{through}", f"  {made}"]
+        lines = [
+            self.title,
+            f"  {self._counted()}",
+            f"  {_many(self.runs, 'run')} made to tell, in {self.seconds:.1f} s.",
+        ]
         if self.preemptions is not None:
-            lines.append(f"  Only runs in which a task is made to wait {self.preemptions} times at most.")
+            lines.append(f"  Only such in which a task that could go on is made to wait {_times(self.preemptions)}.")
         if self.opaque:
             lines.append(f"  Cannot see into {', '.join(self.opaque)}: states that have any are all told apart.")
         if self.left:
-            lines.append(f"  Stopped before the end: at least {self.left:,} runs were not made.")
+            lines.append(f"  Stopped before the end: at least {_many(self.left, 'run')} not made.")
         return "\n".join(textwrap.fill(line, WIDTH, subsequent_indent="  ") for line in lines)
+
+    def _counted(self) -> str:
+        many = "Endlessly many" if self.interleavings is None else f"{self.interleavings:,}"
+        interleavings = f"{'at least ' if self.left else ''}{many} interleaving{'s' * (self.interleavings != 1)}"
+        return interleavings + (f" through {self.states:,} distinct states" if self.states else "")
 
     def _verdict(self) -> str:
         """What was looked for and not found."""
-        good = [] if self._of("deadlock") else ["No deadlock."]
-        if not self._of("lost wake-up"):
+        good = [] if self.deadlocks else ["No deadlock."]
+        if not self.lost:
             good.append("No lost wake-up.")
-        if self.checked and not self._of("broken"):
+        if self.checked and not self.broken:
             good.append("All that must always hold does, after every step.")
         good += [
             f"From every state there is a way out: after {way} every task ends."
             for way in self.ways_out
-            if not any(shown.names[0] == way for shown in self._of("no way out"))
+            if not any(shown.names[0] == way for shown in self.no_way_out)
         ]
-        return "\n".join(textwrap.fill(sentence, WIDTH) for sentence in good)
+        heading = ["In what was looked at:"] if good and not self.complete else []
+        return "\n".join(textwrap.fill(sentence, WIDTH) for sentence in heading + good)
+
+
+def _many(number: int, noun: str) -> str:
+    return f"{number:,} {noun} was" if number == 1 else f"{number:,} {noun}s were"
+
+
+def _times(number: int) -> str:
+    return "never" if not number else "once at most" if number == 1 else f"{number} times at most"

@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any, Final, TypeAlias
 
-from fusewire.explore.fingerprint import LOOKS, Way, look_for, slots_of
+from fusewire.explore.fingerprint import CONSTANT, LOOKS, Way, look_for, slots_of
 from fusewire.explore.scene import Beside, Scenario, Scene, add_moment
 from fusewire.kernel.checks.connection import look_anew
 
@@ -70,19 +70,22 @@ class Snapshot:
         keep = next((keep for base, keep in KEEPERS.items() if isinstance(thing, base)), None)
         if keep is not None:
             yield from keep(self, thing)
-        if keep is None or hasattr(thing, "__dict__"):
+        if keep is None or (kind not in KEEPERS and hasattr(thing, "__dict__")):
             yield from self._attributes(thing)
 
     def _attributes(self, thing: Any) -> Iterator[object]:
         kind, slots = type(thing), slots_of(type(thing))
         if not slots and not hasattr(thing, "__dict__"):
             raise NotPossibleError(kind.__qualname__)
-        held = [(slot, getattr(thing, slot)) for slot in slots if hasattr(thing, slot)]
-        if not getattr(kind, "__dataclass_params__", None) or not kind.__dataclass_params__.frozen:
-            self._put_back.append(functools.partial(set_slots, thing, held, slots))
+        constant = {attribute for owner, attribute in CONSTANT if isinstance(thing, owner)}
+        held = [(slot, getattr(thing, slot)) for slot in slots if hasattr(thing, slot) and slot not in constant]
+        if slots and not (_is_frozen(kind)):
+            missing = [slot for slot in slots if not hasattr(thing, slot)]
+            self._put_back.append(functools.partial(set_slots, thing, held, missing))
         yield from (value for _, value in held)
         if hasattr(thing, "__dict__"):
-            yield from self._dict(thing.__dict__)
+            self._put_back.append(functools.partial(set_dict, thing.__dict__, thing.__dict__.copy()))
+            yield from (value for attribute, value in thing.__dict__.items() if attribute not in constant)
 
     # What holds others.
 
@@ -92,7 +95,7 @@ class Snapshot:
         yield from thing.values()
 
     def _list(self, thing: list[Any] | bytearray) -> Iterator[object]:
-        self._put_back.append(functools.partial(thing.__setitem__, slice(None), thing[:]))  # type: ignore[arg-type]
+        self._put_back.append(functools.partial(thing.__setitem__, slice(None), thing[:]))
         yield from () if isinstance(thing, bytearray) else thing
 
     def _others(self, thing: deque[Any] | set[Any]) -> Iterator[object]:
@@ -140,14 +143,18 @@ KEEPERS: Final[dict[type, Callable[[Snapshot, Any], Iterator[object]]]] = {
 }
 
 
-def set_slots(thing: object, held: list[tuple[str, object]], slots: tuple[str, ...]) -> None:
+def _is_frozen(kind: type) -> bool:
+    """Whether `kind` is a dataclass whose attributes stay what they are."""
+    parameters = getattr(kind, "__dataclass_params__", None)
+    return parameters is not None and parameters.frozen
+
+
+def set_slots(thing: object, held: list[tuple[str, object]], missing: list[str]) -> None:
     for slot, value in held:
         setattr(thing, slot, value)
-    if len(held) < len(slots):
-        names = [slot for slot, _ in held]
-        for slot in slots:
-            if slot not in names and hasattr(thing, slot):
-                delattr(thing, slot)
+    for slot in missing:
+        if hasattr(thing, slot):
+            delattr(thing, slot)
 
 
 def set_dict(thing: dict[Any, Any], held: dict[Any, Any]) -> None:

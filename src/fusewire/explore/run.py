@@ -25,6 +25,7 @@ Watch: TypeAlias = Callable[[Task, Event], None]
 
 FIRST_TASK: Final = ord("a")
 FIRST_MOMENT: Final = ord("A")
+MOST_STEPS: Final = 10_000  # of a run; the longest of ours has some hundred
 TASKS: Final = tuple(map(chr, range(FIRST_TASK, FIRST_TASK + 26)))
 
 
@@ -85,9 +86,11 @@ class Run:
         """Let the one of this letter make a step.
 
         Raises:
-            Exception: what is no outcome of a system call but a mistake, such as an assertion.
+            Exception: what is no outcome of a system call but a mistake, such as an assertion; or a run without end.
         """
         self.steps += letter
+        if len(self.steps) > MOST_STEPS:
+            raise AssertionError(f"after {MOST_STEPS:,} steps the run has not ended: does somebody wait in a loop?")
         if letter >= "a":
             self.last = letter
             task = self.scene.tasks[ord(letter) - FIRST_TASK]

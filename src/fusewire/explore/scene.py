@@ -85,12 +85,16 @@ class Mounted(NamedTuple):
         """Run a system call to its end, unwatched, and return what it returned.
 
         Raises:
+            RuntimeError: it never returns, for the daemon does not answer.
             BaseException: what it raised.
         """
         task = Task("before", call)
         while not task.finished:
             serving = Task("daemon", serve_one(self.device, self.session))
             run([task, serving])
+            if not task.finished and not serving.finished:
+                close([task, serving])
+                raise RuntimeError("a call that a scene begins with never returns")
             close([serving])
             self.device.readers.pop(serving, None)  # it will read no more
         if isinstance(task.result, BaseException):

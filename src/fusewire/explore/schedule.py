@@ -79,9 +79,13 @@ class Setting:
         make = _one_of(SCENARIOS, self.scenario, "scenario")
         profile = _one_of(PROFILES, self.profile, "profile")
         scene = make.scene(profile, self.threads, TIMEOUT if "timeout" in self.moments else 0)
-        for moment in self.moments:
-            what, _, name = moment.partition("=")
-            add_moment(scene, what, _task_named(scene, name))
+        try:
+            for moment in self.moments:
+                what, _, name = moment.partition("=")
+                add_moment(scene, what, _task_named(scene, name))
+        except ValueError:
+            close([*scene.tasks, *scene.moments])
+            raise
         return scene
 
 

@@ -113,14 +113,16 @@ def _would_go_on(task: Task) -> bool:
 
 def _condition(task: Task) -> Callable[[], bool] | None:
     """The `until` of the sleep in which `task` is: of the innermost function that has one."""
-    awaiting: Any = task.coroutine
-    until: Any = None
-    while awaiting is not None:
-        is_generator = isinstance(awaiting, GeneratorType)
-        frame = awaiting.gi_frame if is_generator else getattr(awaiting, "cr_frame", None)
-        until = frame.f_locals.get("until", until) if frame is not None else until
-        awaiting = awaiting.gi_yieldfrom if is_generator else getattr(awaiting, "cr_await", None)
-    return until if callable(until) else None
+    chain: list[Any] = [task.coroutine]
+    while chain[-1] is not None:
+        is_generator = isinstance(chain[-1], GeneratorType)
+        chain.append(chain[-1].gi_yieldfrom if is_generator else getattr(chain[-1], "cr_await", None))
+    for awaiting in reversed(chain[:-1]):
+        frame = awaiting.gi_frame if isinstance(awaiting, GeneratorType) else getattr(awaiting, "cr_frame", None)
+        until = None if frame is None else frame.f_locals.get("until")
+        if callable(until):
+            return until  # type: ignore[no-any-return]
+    return None
 
 
 def _is_alone(task: Task, queue: WaitQueue) -> bool:
@@ -160,7 +162,8 @@ def _what(connection: Connection, queue: WaitQueue) -> str:
         return "something to read"
     if queue.name == "what it awaits":  # of a method (embedded/task_server.py)
         return f"the {holders}" if holders else "something of asyncio that never comes"
-    return f"the {queue.name}, which {holders} holds" if holders else f"{queue.name}, which nobody holds"
+    name = f"the {queue.name}" if "semaphore" in queue.name else queue.name
+    return f"{name}, which {holders or 'nobody'} holds"
 
 
 def _answer(request: Request, holders: str) -> str:

@@ -40,11 +40,12 @@ stands at the head of each module.
 from __future__ import annotations
 
 from fusewire.kernel.clock import Clock, MonotonicClock, StandingClock
-from fusewire.kernel.connection import Connection, Statistics
+from fusewire.kernel.connection import Connection
 from fusewire.kernel.device import Device
 from fusewire.kernel.init import Settings
 from fusewire.kernel.mounting import mount
 from fusewire.kernel.profile import LINUX, PROFILES, SEED2005, Profile
+from fusewire.kernel.statistics import Statistics
 from fusewire.kernel.syscalls.process import Process
 from fusewire.kernel.tasks import Killed, Signal, Task, close, run
 from fusewire.kernel.vfs.credentials import Credentials

@@ -32,10 +32,10 @@ from __future__ import annotations
 import errno
 from collections import deque
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from fusewire.events import Step, note
-from fusewire.kernel import background, forgets, sending
+from fusewire.kernel import background, forgets, sending, statistics
 from fusewire.kernel.clock import Clock, StandingClock
 from fusewire.kernel.init import Settings, Sysctls
 from fusewire.kernel.pool import Pool
@@ -60,22 +60,9 @@ if TYPE_CHECKING:
     from fusewire.kernel.vfs.open_file import OpenFile
     from fusewire.kernel.vfs.superblock import Superblock
 
-__all__ = ["Connection", "Statistics"]
+__all__ = ["Connection"]
 
 LONGEST_HEAD: Final = InHeader.SIZE + WriteIn.SIZE  # bytes of a WRITE before its data
-
-
-class Statistics(NamedTuple):
-    """How many requests are where, and how many somebody waits for or will be told of (`waiting`)."""
-
-    unused: int
-    background: int
-    pending: int
-    io: int
-    processing: int
-    interrupts: int
-    forgets: int
-    waiting: int
 
 
 class Connection:
@@ -208,20 +195,7 @@ class Connection:
         """The tasks that have read from a device of ours, and may again."""
         return [task for device in self.devices for task in device.readers if not task.finished]
 
-    def statistics(self) -> Statistics:
-        """Count the requests on each queue."""
-        io = sum(len(device.io) for device in self.devices)
-        processing = sum(len(device.processing) for device in self.devices)
-        return Statistics(
-            len(self.unused),
-            len(self.background.queue),
-            len(self.pending),
-            io,
-            processing,
-            len(self.interrupts),
-            len(self.forgets),
-            self.num_waiting,
-        )
+    statistics = statistics.statistics
 
     # What it does: see the modules.
 

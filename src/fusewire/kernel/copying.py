@@ -76,6 +76,7 @@ class Copy:
             await step(Step.COPY_IN, about=request)
         memory = request.memory = SenderMemory(length - self.offset)
         await self._load_into(memory)
+        memory.check()
         return OutHeader(length, 0, request.unique).pack() + bytes(memory.data)
 
     async def _load_into(self, memory: SenderMemory) -> None:

@@ -128,11 +128,12 @@ async def _read_request(device: Device, request: Request, room: int | UserBuffer
     device.io.remove(request)
     message = request.message
     if request.operation.reply is None:
+        note(Step.UNLOCK, about=request)
         request.connection.finish(request, "told")
         return message
     request.move("copied")
-    note(Step.UNLOCK, about=request)
     device.processing[request.unique] = request
+    note(Step.UNLOCK, about=request)
     # A signal from now on finds the request here, and its sender sees to it: never both of us.
     interrupted = request.interrupted
     if events.hook is not None:

@@ -28,9 +28,8 @@ import errno
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from fusewire import events
 from fusewire.errors import ProtocolError, os_error
-from fusewire.events import Step, note
+from fusewire.events import named
 from fusewire.kernel.operations.entries import directory_changed
 from fusewire.kernel.operations.pages import invalidate_pages
 from fusewire.kernel.operations.reading import LARGEST
@@ -65,13 +64,7 @@ async def notify(connection: Connection, message: bytes) -> None:
             what it speaks of is not cached; otherwise as its kind says.
     """
     notice = _decode(connection, message)
-    kind = notice.notification.name
-    name = f"fuse_notify_{kind.lower()}" if events.hook is not None else ""
-    note(Step.CALL, name)
-    try:
-        await EFFECTS[kind](connection, notice)
-    finally:
-        note(Step.RETURN, name)
+    await EFFECTS[notice.notification.name](connection, notice)
 
 
 def _decode(connection: Connection, message: bytes) -> Notice:
@@ -115,6 +108,7 @@ def _regular(connection: Connection, nodeid: int) -> Inode:
     return inode
 
 
+@named("fuse_notify_poll")
 async def poll(connection: Connection, notice: Notice) -> None:
     """Wake those who poll a file; if nobody does there is nothing to do."""
     file = connection.polled.get(notice.body.kh)
@@ -122,6 +116,7 @@ async def poll(connection: Connection, notice: Notice) -> None:
         file.poll_waitq.wake_all()
 
 
+@named("fuse_notify_inval_inode")
 async def inval_inode(connection: Connection, notice: Notice) -> None:
     """Have attributes asked for anew, and drop pages, having the daemon told of those that are dirty."""
     body = notice.body
@@ -142,12 +137,14 @@ async def inval_inode(connection: Connection, notice: Notice) -> None:
 # Names.
 
 
+@named("fuse_notify_inval_entry")
 async def inval_entry(connection: Connection, notice: Notice) -> None:
     """Have a name looked up again; unless it only expires, what is cached below it goes, too."""
     expire_only = bool(notice.body.flags & ExpireFlags.FUSE_EXPIRE_ONLY)
     await _with_entry(connection, notice, expire_only, 0)
 
 
+@named("fuse_notify_delete")
 async def delete(connection: Connection, notice: Notice) -> None:
     """The same, and the file has gone: if `child` still is what the name leads to.
 
@@ -203,11 +200,13 @@ def _check_deleted(entry: Dentry, inode: Inode, child: int) -> None:
             raise os_error(errno.ENOTEMPTY)
 
 
+@named("fuse_notify_inc_epoch")
 async def inc_epoch(connection: Connection, notice: Notice) -> None:
     """Have every name looked up again when it is next met."""
     connection.epoch += 1
 
 
+@named("fuse_notify_prune")
 async def prune(connection: Connection, notice: Notice) -> None:
     """Let the names die that nobody uses, and with them the inodes to which nobody else refers."""
     for nodeid in pruned_nodeids(notice):
@@ -222,6 +221,7 @@ async def prune(connection: Connection, notice: Notice) -> None:
 # Bytes.
 
 
+@named("fuse_notify_store")
 async def store(connection: Connection, notice: Notice) -> None:
     """Put bytes into the page cache, making the file as long as they reach.
 
@@ -257,6 +257,7 @@ async def _store_page(inode: Inode, offset: int, data: memoryview, to_the_end: b
     return len(data)
 
 
+@named("fuse_notify_retrieve")
 async def retrieve(connection: Connection, notice: Notice) -> None:
     """Send the daemon what is cached of these bytes, up to the first page that is not."""
     body = notice.body
@@ -286,6 +287,7 @@ def _cached_bytes(inode: Inode, offset: int, size: int) -> bytes:
     return b"".join(parts)
 
 
+@named("fuse_notify_resend")
 async def resend_all(connection: Connection, notice: Notice) -> None:
     """Have the daemon read once more what it was sent and has not answered."""
     resend(connection)

@@ -3,7 +3,7 @@
     for diagnosis in diagnose():
         print(diagnosis.place, diagnosis.state, diagnosis.certainty, diagnosis.edges)
 
-Nothing here touches a mount: all is read from /proc, /sys and tracefs, and what a look needs it
+Nothing that looks touches a mount: all is read from /proc, /sys and tracefs, and what a look needs it
 gets without asking any daemon. So it works beside mounts that hang, and on daemons of any kind.
 
     proc.py syscalls.py      threads as /proc shows them, and what their system calls lead to
@@ -15,6 +15,7 @@ gets without asking any daemon. So it works beside mounts that hang, and on daem
     verdict.py scenarios.py  how each connection is, and how that comes about
     diagnose.py cures.py     the same as data, and the command that helps
     words.py                 and in words
+    treatment.py surgery.py  what cures it, least harm first: the only two that change anything
     tracefs.py               requests as they pass, from the kernel's trace points
 
 Needs neither the kernel's end of this project nor anything outside the standard library.
@@ -25,5 +26,6 @@ from __future__ import annotations
 from fusewire.watch.diagnose import diagnose
 from fusewire.watch.diagnosis import Certainty, Diagnosis, Edge, Server, State
 from fusewire.watch.scenarios import Scenario
+from fusewire.watch.treatment import cure
 
-__all__ = ["Certainty", "Diagnosis", "Edge", "Scenario", "Server", "State", "diagnose"]
+__all__ = ["Certainty", "Diagnosis", "Edge", "Scenario", "Server", "State", "cure", "diagnose"]

@@ -7,8 +7,9 @@ fusectl has a directory for each, which belongs to whoever mounted:
     congestion_threshold  and from how many on writers are slowed down
     abort                 ends it
 
-Numbers are used again as soon as a connection has ended. So who looks now and acts later opens
-`abort` when he looks (`Fusectl.hold`): written to after its connection has ended, it hits nothing.
+Numbers are used again as soon as a connection has ended: by another mount, of somebody else. So who
+looks now and acts later opens `abort` when he looks (`Fusectl.hold`): written to after its connection
+has ended, it hits nothing. And he compares `Fusectl.identity`, which no two connections share.
 
 Who holds a device says /proc/PID/fdinfo/FD since Linux 6.18. On an older kernel a holder is
 guessed, and called probable: it has /dev/fuse open, and among the connections that it can have
@@ -111,6 +112,12 @@ class Fusectl:
             return os.stat(str(number), dir_fd=self.root).st_uid
         return None
 
+    def identity(self, number: int) -> int | None:
+        """Return what tells a connection from all others that had its number, or will; None if there is none."""
+        with contextlib.suppress(OSError):
+            return os.stat(str(number), dir_fd=self.root).st_ino if self.root is not None else None
+        return None
+
     def hold(self, number: int) -> bool:
         """Open the file that ends a connection, so that `abort` ends this one or nothing; False if we may not."""
         if number not in self.aborts:
@@ -147,16 +154,18 @@ def open_root() -> int | None:
 # --- who holds them
 
 
-def find_holders(pids: Iterable[int], connections: dict[int, Connection], mounts: Mounts) -> None:
+def find_holders(
+    pids: Iterable[int], connections: dict[int, Connection], mounts: Mounts, passed_over: Holding | None = None
+) -> None:
     """Enter who holds the device of each connection; connections that fusectl did not tell of are added."""
     untold: list[tuple[int, int]] = []
     for pid in pids:
         for fd in device_fds(pid):
             info = contents(f"/proc/{pid}/fdinfo/{fd}")
             number = connection_in(info)
-            if number is not None:
+            if number is not None and passed_over != (pid, fd, True):
                 connections.setdefault(number, Connection(number, None)).holders.append(Holding(pid, fd, True))
-            elif info:
+            elif number is None and info:
                 untold.append((pid, fd))
     if not any(connection.holders for connection in connections.values()):  # else the kernel tells: those serve nothing
         guess_holders(untold, connections, mounts)

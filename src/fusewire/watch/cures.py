@@ -2,7 +2,8 @@
 
     stopped      let it go on
     dead         unmount what is left
-    deadlocked   kill the daemon, where that can work; else abort the connection
+    deadlocked   answer one request with an error, where that can work (surgery.py); else kill the
+                 daemon, where that can work; else abort the connection
 
 SIGKILL ends a daemon's thread in a request that nobody has read yet, and in a page fault; it does
 not end one that waits for a lock, nor one that has files of its own mount open, for it would wait
@@ -18,11 +19,11 @@ from shlex import quote
 from fusewire.mounting.fusectl import CONNECTIONS, is_mounted
 from fusewire.watch.diagnosis import State
 from fusewire.watch.proc import contents, names
-from fusewire.watch.scenarios import Scenario
+from fusewire.watch.scenarios import OPERABLE, Scenario
 from fusewire.watch.verdict import Verdict, Verdicts
 from fusewire.watch.wait_graph import Kind
 
-__all__ = ["cure_of"]
+__all__ = ["cure_of", "kill_ends"]
 
 
 def cure_of(verdicts: Verdicts, number: int, verdict: Verdict) -> str:
@@ -33,6 +34,8 @@ def cure_of(verdicts: Verdicts, number: int, verdict: Verdict) -> str:
             return f"kill -CONT {joined(pids)}"
         case State.DEAD:
             return f"fusewire umount {quote(mountpoint(verdicts, number))}"
+        case State.DEADLOCKED if is_operable(verdicts, number, verdict):
+            return f"fusewire doctor --fix {number}"
         case State.DEADLOCKED if not verdict.partial and kill_ends(verdicts, number):
             return f"kill -KILL {joined(pids)}"
         case State.DEADLOCKED:
@@ -40,6 +43,12 @@ def cure_of(verdicts: Verdicts, number: int, verdict: Verdict) -> str:
         case State.SLOW if verdict.scenario is Scenario.FORKED_CHILD:
             return f"kill {joined(pids)}"
     return ""
+
+
+def is_operable(verdicts: Verdicts, number: int, verdict: Verdict) -> bool:
+    """Tell whether surgery may free the daemon."""
+    connection = verdicts.look.connections[number]
+    return verdict.scenario in OPERABLE and not connection.rings and all(h.certain for h in connection.holders)
 
 
 def abortion(verdicts: Verdicts, number: int) -> str:

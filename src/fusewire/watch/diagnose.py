@@ -11,7 +11,7 @@ import time
 from typing import Final
 
 from fusewire.watch.connections import Fusectl
-from fusewire.watch.cures import cure_of
+from fusewire.watch.cures import cure_of, kill_ends
 from fusewire.watch.diagnosis import Diagnosis, Edge, Server, State
 from fusewire.watch.look import Look, take
 from fusewire.watch.proc import contents
@@ -64,6 +64,7 @@ def describe(verdicts: Verdicts, number: int) -> Diagnosis:
         scenario=verdict.scenario,
         partial=verdict.partial,
         remarks=tuple(remarks(verdicts, number, verdict)),
+        killable=verdict.state is State.DEADLOCKED and kill_ends(verdicts, number),
         cure=cure_of(verdicts, number, verdict),
         unseen=tuple(look.unseen),
     )

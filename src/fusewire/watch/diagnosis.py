@@ -97,6 +97,7 @@ class Diagnosis:
     scenario: Scenario | None = None
     partial: bool = False  # others are still answered
     remarks: tuple[str, ...] = ()  # sentences on what else is known
+    killable: bool = False  # SIGKILL of the daemon would end it
     cure: str = ""  # the command to type next
     unseen: tuple[str, ...] = ()  # what was not ours to see
 

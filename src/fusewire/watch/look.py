@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from fusewire.watch.ages import ages
-from fusewire.watch.connections import Connection, Fusectl, find_holders
+from fusewire.watch.connections import Connection, Fusectl, Holding, find_holders
 from fusewire.watch.mounts import Mounts, read_mounts
 from fusewire.watch.proc import PF_KTHREAD, Thread, contents, pids, thread, tids, wchan
 from fusewire.watch.touches import Touch, touches_of
@@ -94,8 +94,12 @@ class Look:
         return second.state in "SDTtZX" and (first.switches, first.state) == (second.switches, second.state)
 
 
-def take(fusectl: Fusectl) -> Look:
-    """Look. Takes about 50 microseconds for each thread of the machine."""
+def take(fusectl: Fusectl, stolen: int = -1) -> Look:
+    """Look. Takes about 50 microseconds for each thread of the machine.
+
+    Args:
+        stolen: a descriptor of ours for a device with which we serve nothing; surgery has one.
+    """
     began = time.monotonic()
     running = pids()
     mounts = read_mounts(running)
@@ -104,7 +108,7 @@ def take(fusectl: Fusectl) -> Look:
         look.connections.setdefault(number, Connection(number, None))
     for number in connections_of(mounts, "virtiofs"):  # served by the host of a virtual machine: nobody here
         look.connections.pop(number, None)
-    find_holders(running, look.connections, mounts)
+    find_holders(running, look.connections, mounts, Holding(os.getpid(), stolen, True))
     holding = {pid for connection in look.connections.values() for pid in connection.holder_pids}
     for glimpse in glimpses(running):
         if glimpse.state in "RD":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from typing import Final, NamedTuple
 
-__all__ = ["ADVICE", "Advice", "Scenario"]
+__all__ = ["ADVICE", "OPERABLE", "Advice", "Scenario"]
 
 
 class Scenario(enum.Enum):
@@ -22,6 +22,15 @@ class Scenario(enum.Enum):
     STOPPED = "the daemon is stopped"
     DEAD = "the daemon is gone"
     DETACHED = "unmounted, but still in use"
+
+
+# The circle runs through a request that can be taken from the daemon and answered by somebody else.
+OPERABLE: Final = (
+    Scenario.SELF_ACCESS,
+    Scenario.ALL_REENTERED,
+    Scenario.CROSS_MOUNT,
+    Scenario.INVALIDATION,
+)
 
 
 class Advice(NamedTuple):

@@ -7,50 +7,33 @@
 Everything takes place in an *instance*: a buffer and settings of its own, a directory in tracefs, beside which
 others may trace what they like. It is made on entering and removed on leaving, also by an exception, by Ctrl-C, and by
 SIGTERM or SIGHUP, which are exceptions meanwhile. Whoever is killed leaves it behind, and it goes on taking time and
-memory; so the next removes it. The name says whose it is: process, when that began (a number is used again), and
-the namespace that counts processes so (of another's processes we cannot tell whether they live).
-
-Tracefs is where it is mounted; where it is not, root has it all the same, in a mount that has no place. It is
-root's alone.
+memory; so the next removes it (trace_instances.py).
 
 What the buffer could not hold is counted in `lost`: with `Tracing` reading now and then, none are. A tracepoint that
 is on costs about half a microsecond; one that its filter rejects half of that.
 
-Source: Documentation/trace/ftrace.rst, events.rst; kernel/trace/trace.c, instance_rmdir.
+Source: Documentation/trace/ftrace.rst, events.rst.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
-import re
 import select
 import signal
 import threading
-import time
 from collections.abc import Iterator
 from types import FrameType
 from typing import Final, NoReturn, Self
 
-from fusewire.mounting.syscalls import mount_nowhere
-from fusewire.mounting.table import read_table
 from fusewire.watch.trace_events import Lost, Parser, Traced
+from fusewire.watch.trace_instances import NoTracing, explained, find_tracefs, instance_name, remove, remove_leftovers
 
 __all__ = ["NoTracing", "Tracing", "remove_leftovers"]
 
-OURS: Final = re.compile(r"fusewire-(\d+)-(\d+)-(\d+)$")
 ENDING: Final = (signal.SIGTERM, signal.SIGHUP)
 BUFFER_KB: Final = 1024  # for each processor
 AT_ONCE: Final = 256  # reads of trace_pipe, a page each, before `read` returns though there is more
-PATIENCE: Final = 0.2  # seconds for which removing is tried again: an event may still be on its way
-
-
-class NoTracing(OSError):
-    """Linux's tracing is out of reach. `str()` is a sentence for people, `errno` is for programs."""
-
-    def __str__(self) -> str:
-        return str(self.strerror)
 
 
 class Tracing:
@@ -83,7 +66,7 @@ class Tracing:
         try:
             tracefs, self._root = find_tracefs()
             remove_leftovers(tracefs)
-            self.path = f"{tracefs}/instances/{name_for(os.getpid())}-{len(names(tracefs))}"
+            self.path = f"{tracefs}/instances/{instance_name()}"
             self._heed_signals()
             self._make()
         except BaseException:
@@ -211,115 +194,3 @@ class Tracing:
 def leave(number: int, _frame: FrameType | None) -> NoReturn:
     """End the program as the signal would, but by way of every `finally`."""
     raise SystemExit(128 + number)
-
-
-# --- finding tracefs
-
-
-def find_tracefs() -> tuple[str, int]:
-    """Return the directory of tracefs, and a descriptor that keeps it, -1 where it is mounted.
-
-    Raises:
-        NoTracing: it is out of reach.
-    """
-    for mount in read_table():
-        if mount.fstype == "tracefs" and mount.root == "/" and os.path.isdir(f"{mount.mountpoint}/instances"):
-            return mount.mountpoint, -1
-    with explained():
-        root = mount_nowhere("tracefs")
-    return f"/proc/{os.getpid()}/fd/{root}", root
-
-
-@contextlib.contextmanager
-def explained(tracepoint: str = "", condition: str = "") -> Iterator[None]:
-    """Make a sentence of what goes wrong."""
-    try:
-        yield
-    except NoTracing:
-        raise
-    except OSError as error:
-        raise NoTracing(error.errno or errno.EIO, sentence(error, tracepoint, condition)) from error
-
-
-def sentence(error: OSError, tracepoint: str, condition: str) -> str:
-    """Say what is wrong, and what to do about it."""
-    if error.errno in (errno.EACCES, errno.EPERM):
-        if os.geteuid():
-            return "Linux's tracing (tracefs) is for root alone: run it with sudo"
-        return "Linux's tracing (tracefs) is closed to this process, though it is root: a container, or a locked kernel"
-    if tracepoint and error.errno == errno.ENOENT:
-        return f"this kernel has no tracepoint {tracepoint}"
-    if tracepoint and error.errno == errno.EINVAL:
-        return f"the tracepoint {tracepoint} cannot be filtered by {condition!r}"
-    if error.errno in (errno.ENODEV, errno.ENOSYS, errno.ENOENT):
-        return "this kernel has no tracing (tracefs): it was built without"
-    return f"Linux's tracing (tracefs) cannot be used: {error.strerror}"
-
-
-# --- instances: whose they are, and their end
-
-
-def name_for(pid: int) -> str:
-    """Return what the names of a process's instances begin with."""
-    return f"fusewire-{pid}-{began(pid)}-{pid_namespace()}"
-
-
-def began(pid: int) -> int:
-    """Return when a process began, in ticks since the machine did; -1 if there is none."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            fields = file.read().rpartition(b")")[2].split()
-    except OSError:
-        return -1
-    return -1 if fields[0] in (b"Z", b"X") else int(fields[19])
-
-
-def pid_namespace() -> int:
-    """Return the number of the namespace in which our processes are counted."""
-    return int(os.readlink("/proc/self/ns/pid").partition("[")[2].rstrip("]"))
-
-
-def names(tracefs: str) -> list[str]:
-    with explained():
-        return os.listdir(f"{tracefs}/instances")
-
-
-def remove_leftovers(tracefs: str = "") -> list[str]:
-    """Remove the instances of our processes that are dead; return their names.
-
-    Raises:
-        NoTracing: tracefs is out of reach.
-    """
-    if not tracefs:
-        tracefs, root = find_tracefs()
-        try:
-            return remove_leftovers(tracefs)
-        finally:
-            if root >= 0:
-                os.close(root)
-    return [name for name in names(tracefs) if is_left_over(name) and remove(f"{tracefs}/instances/{name}")]
-
-
-def is_left_over(name: str) -> bool:
-    """Tell whether an instance is ours, and its process is no more."""
-    found = OURS.match(name.rpartition("-")[0])
-    if found is None:
-        return False
-    pid, beginning, namespace = map(int, found.groups())
-    return namespace == pid_namespace() and began(pid) != beginning
-
-
-def remove(path: str) -> bool:
-    """Remove an instance with all its settings; return whether it is gone."""
-    deadline = time.monotonic() + PATIENCE
-    while True:
-        try:
-            os.rmdir(path)
-        except FileNotFoundError:
-            return True
-        except OSError as error:
-            if error.errno != errno.EBUSY or time.monotonic() > deadline:
-                return False
-            time.sleep(0.01)
-        else:
-            return True

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -19,8 +18,6 @@ from hung_mounts import Hang, until
 from kernel_mounts import mounts
 from namespaces import MNT_DETACH, bind, mount, umount
 from ordinary_user import python_as_user
-
-SOURCE = Path(__file__).parent / "reentered.c"
 
 
 @pytest.fixture
@@ -132,7 +129,7 @@ try:
     if sys.argv[2]:
         hang.call(*sys.argv[2].split(), hang.path("file"))
     hang.settle(sys.argv[3])
-    (found,) = diagnose(hang.connection)
+    (found,) = diagnose(hang.connection, gap=0.05)
     print(json.dumps(found.as_data()))
 finally:
     hang.end()
@@ -157,38 +154,17 @@ def test_an_ordinary_user_sees_what_is_his_own(way: str, caller: str, function: 
 # --- daemons in C, and the command
 
 
-@pytest.fixture(scope="module")
-def reentered(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A daemon of libfuse that removes files of its own mount."""
-    if not shutil.which("cc") or not shutil.which("pkg-config"):
-        pytest.skip("there is no C compiler")
-    flags = subprocess.run(["pkg-config", "--cflags", "--libs", "fuse3"], capture_output=True, text=True, check=False)
-    if flags.returncode:
-        pytest.skip("libfuse's headers are not installed (libfuse3-dev)")
-    program = tmp_path_factory.mktemp("c") / "reentered"
-    subprocess.run(["cc", SOURCE, *flags.stdout.split(), "-o", program], check=True)
-    return program
-
-
-def start_reentered(program: Path, mountpoint: Path, *options: str) -> Hang:
-    mountpoint.mkdir()
-    daemon = subprocess.Popen([program, "-f", *options, mountpoint], stderr=subprocess.DEVNULL, cwd="/")
-    until(lambda: any(found.path == mountpoint for found in mounts()))
-    connection = next(found.minor for found in mounts() if found.path == mountpoint)
-    return Hang(mountpoint, daemon, connection)
-
-
 @pytest.mark.parametrize(
     ("options", "certainty"), [(["-s"], Certainty.CERTAIN), ([], Certainty.PROBABLE)], ids=["one thread", "threads"]
 )
 def test_a_daemon_in_c_is_no_different(
     reentered: Path, tmp_path: Path, options: list[str], certainty: Certainty
 ) -> None:
-    hang = start_reentered(reentered, tmp_path / "mnt", *options)
+    hang = hung_mounts.start_program(tmp_path / "mnt", [str(reentered), "-f", *options])
     try:
         caller = hang.call("rm", "-f", hang.path("file"))
         hang.settle("do_unlinkat")
-        (found,) = diagnose(hang.connection)
+        (found,) = diagnose(hang.connection, gap=0.05)
         assert (found.state, found.certainty) == (State.DEADLOCKED, certainty)
         assert found.scenario is Scenario.SELF_ACCESS
         assert [edge.pid for edge in found.edges] == [hang.daemon.pid, caller.pid]

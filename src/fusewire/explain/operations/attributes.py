@@ -6,7 +6,7 @@ import os
 from typing import Any, Final
 
 from fusewire.explain.operations.filesystem import Forgetful
-from fusewire.explain.operations.rows import Operation, a_file
+from fusewire.explain.operations.rows import Named, Operation, a_file
 from fusewire.kernel import Process
 
 __all__ = ["ATTRIBUTES"]
@@ -32,7 +32,7 @@ async def getattr_(process: Process, path: str, got: Any) -> None:
 
 
 async def setattr_(process: Process, path: str, got: Any) -> None:
-    await process.chmod(path, 0o600)
+    await process.chmod(path, Named(0o600, "0600"))
 
 
 async def statx(process: Process, path: str, got: Any) -> None:
@@ -44,7 +44,7 @@ async def statfs(process: Process, path: str, got: Any) -> None:
 
 
 async def access(process: Process, path: str, got: Any) -> None:
-    await process.access(path, os.R_OK)
+    await process.access(path, Named(os.R_OK, "R_OK"))
 
 
 async def setxattr(process: Process, path: str, got: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from fusewire.explain.operations.filesystem import Direct
 from fusewire.explain.operations.rows import HELLO, Operation, a_written_file, an_open_file
 from fusewire.kernel import Process
 
@@ -28,6 +29,16 @@ DATA: Final = (
         "The first read finds no page, has one read ahead, in the background, and sleeps on it; the second finds it. "
         "With DIRECT_IO, said in the reply to OPEN, each read would be a READ of just those bytes.",
         before=an_open_file,
+    ),
+    Operation(
+        "direct_io",
+        "read a file, past the page cache",
+        "cat {path}",
+        read,
+        "The daemon answered OPEN with DIRECT_IO: nothing is cached, and nothing read ahead. Each read is a READ of "
+        "just those bytes, however often they are read, and the caller waits for it.",
+        before=an_open_file,
+        filesystem=Direct,
     ),
     Operation(
         "write",

@@ -6,7 +6,7 @@ import os
 from typing import Any, Final
 
 from fusewire.explain.operations.filesystem import NoReaddirplus
-from fusewire.explain.operations.rows import Operation, a_directory
+from fusewire.explain.operations.rows import Named, Operation, a_directory
 from fusewire.kernel import Process
 
 __all__ = ["DIRECTORIES"]
@@ -21,7 +21,7 @@ async def an_open_directory(process: Process, path: str) -> int:
 
 
 async def opendir(process: Process, path: str, got: Any) -> None:
-    await process.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    await process.open(path, Named(os.O_RDONLY | os.O_DIRECTORY, "O_DIRECTORY"))
 
 
 async def read_it_all(process: Process, path: str, fd: int) -> None:

@@ -17,7 +17,7 @@ from fusewire.explain.explanation import Explanation, Options
 from fusewire.explain.operations.filesystem import Slow
 from fusewire.explain.operations.notices import Parts, notify
 from fusewire.explain.operations.rows import HELLO, an_open_file
-from fusewire.explain.operations.stage import DETAIL, PROGRAM, Stage, finished, set_up
+from fusewire.explain.operations.stage import DETAIL, PROGRAM, Stage, ended_in, finished, set_up
 from fusewire.kernel import Task
 
 __all__ = ["ENDINGS"]
@@ -27,7 +27,8 @@ TIMEOUT: Final = 15  # seconds
 OTHER: Final = "other program"
 SUCCESSOR: Final = "successor"
 DEVICE: Final = frozenset({"fuse_dev_read", "fuse_dev_write"})
-WITH_DEVICE: Final = replace(DETAIL, without=DETAIL.without - DEVICE)  # what the daemon is told there, too
+BRIEF: Final = replace(DETAIL, without=DETAIL.without | {"fuse_direct_read_iter"})  # for narrow columns
+WITH_DEVICE: Final = replace(BRIEF, without=BRIEF.without - DEVICE)  # what the daemon is told there, too
 
 
 def begin(
@@ -72,14 +73,15 @@ async def pass_time(stage: Stage, seconds: float) -> None:
 
 
 def play_resend(director: Director, options: Options) -> None:
-    stage, slow, reader = begin(director, options)
+    stage, slow, reader = begin(director, options, {SUCCESSOR: "Its successor"})
+    columns = director.recording.columns
+    columns[SUCCESSOR] = columns.pop(SUCCESSOR)  # it stands behind the daemon
     device = stage.scene.mounted.device
     device.dup()  # whoever looks after the daemon has it open as well
-    director.recording.columns[SUCCESSOR] = "its successor"
     for task in stage.daemons:
         director.kill(task)
     director.go_on()
-    director.say("Another daemon takes over the device, of what is going on it knows nothing, and asks for it.")
+    director.say("Another daemon takes over the device. Of what is going on it knows nothing, so it asks for it.")
     old = stage.scene.mounted.session
     director.start(SUCCESSOR, daemon(device, Session(slow, agreement=old.agreement)))
     notify(stage, "RESEND", Parts())
@@ -100,19 +102,13 @@ def play_setlkw(director: Director, options: Options) -> None:
     finished(waiting)
 
 
-def ended_in(task: Task, error: type[OSError]) -> None:
-    """See to it that `task` has ended in `error`."""
-    if not isinstance(task.result, error):
-        raise RuntimeError(f"{task.name} did not end in {error.__name__}: {task.result!r}")
-
-
 ENDINGS: Final = (
     Explanation(
         "setlkw",
         "lock a file, as soon as whoever has locked it lets go",
         play_setlkw,
         GROUP,
-        detail=DETAIL,
+        detail=BRIEF,
         threads=2,
         remark="The daemon answers when the lock can be had. Meanwhile it must read what else comes, above all the "
         "SETLK by which the other unlocks: a daemon of one thread that waits here waits for ever. A signal becomes an "
@@ -123,7 +119,7 @@ ENDINGS: Final = (
         "a signal comes while the daemon works",
         play_interrupt,
         GROUP,
-        detail=DETAIL,
+        detail=BRIEF,
         threads=2,
         profiles=("linux",),
         remark="The daemon is told, by an INTERRUPT that overtakes all else; the caller goes on waiting for the "
@@ -156,7 +152,7 @@ ENDINGS: Final = (
         "a daemon dies, and another goes on in its place",
         play_resend,
         GROUP,
-        detail=DETAIL,
+        detail=BRIEF,
         profiles=("linux",),
         remark="While somebody holds the device open, a daemon that dies takes nobody along. What it had read is "
         "queued again by RESEND, under a number that says that it was sent before: it may have been carried out "

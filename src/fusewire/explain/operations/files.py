@@ -8,8 +8,16 @@ import os
 import select
 from typing import Any, Final
 
-from fusewire.explain.operations.filesystem import COMMAND, OldCopy
-from fusewire.explain.operations.rows import HELLO, Operation, a_written_file, an_empty_place, an_open_file, beside
+from fusewire.explain.operations.filesystem import COMMAND, NoFsync, OldCopy
+from fusewire.explain.operations.rows import (
+    HELLO,
+    Named,
+    Operation,
+    a_written_file,
+    an_empty_place,
+    an_open_file,
+    beside,
+)
 from fusewire.kernel import Process
 from fusewire.wire import FallocateFlags
 
@@ -39,15 +47,15 @@ async def a_file_that_another_has_locked(process: Process, path: str) -> int:
 
 
 async def open_(process: Process, path: str, got: Any) -> None:
-    await process.open(path, os.O_RDONLY)
+    await process.open(path, Named(os.O_RDONLY, "O_RDONLY"))
 
 
 async def create(process: Process, path: str, got: Any) -> None:
-    await process.open(path, os.O_CREAT | os.O_WRONLY, 0o644)
+    await process.open(path, Named(os.O_CREAT | os.O_WRONLY, "O_CREAT|O_WRONLY"), Named(0o644, "0644"))
 
 
 async def tmpfile(process: Process, path: str, got: Any) -> None:
-    await process.open(os.path.dirname(path), os.O_TMPFILE | os.O_RDWR, 0o600)
+    await process.open(os.path.dirname(path), Named(os.O_TMPFILE | os.O_RDWR, "O_TMPFILE|O_RDWR"), Named(0o600, "0600"))
 
 
 async def close(process: Process, path: str, fd: int) -> None:
@@ -64,13 +72,18 @@ async def fsync(process: Process, path: str, fd: int) -> None:
     await process.fsync(fd)
 
 
+async def fsync_twice(process: Process, path: str, fd: int) -> None:
+    await process.fsync(fd)
+    await process.fsync(fd)
+
+
 async def lseek(process: Process, path: str, fd: int) -> None:
-    await process.lseek(fd, 0, os.SEEK_HOLE)
-    await process.lseek(fd, 0, os.SEEK_SET)
+    await process.lseek(fd, 0, Named(os.SEEK_HOLE, "SEEK_HOLE"))
+    await process.lseek(fd, 0, Named(os.SEEK_SET, "SEEK_SET"))
 
 
 async def fallocate(process: Process, path: str, fd: int) -> None:
-    await process.fallocate(fd, FallocateFlags.FALLOC_FL_KEEP_SIZE, 0, 8192)
+    await process.fallocate(fd, Named(FallocateFlags.FALLOC_FL_KEEP_SIZE, "KEEP_SIZE"), 0, 8192)
 
 
 async def copy_file_range(process: Process, path: str, fds: tuple[int, int]) -> None:
@@ -78,12 +91,12 @@ async def copy_file_range(process: Process, path: str, fds: tuple[int, int]) -> 
 
 
 async def ioctl(process: Process, path: str, fd: int) -> None:
-    await process.ioctl(fd, COMMAND, b"\0" * 4)
+    await process.ioctl(fd, Named(COMMAND, "COMMAND"), bytes(4))
 
 
 async def where_is_block_0(process: Process, path: str, fd: int) -> None:
     with contextlib.suppress(PermissionError):
-        await process.ioctl(fd, FIBMAP, bytes(4))
+        await process.ioctl(fd, Named(FIBMAP, "FIBMAP"), bytes(4))
 
 
 async def poll(process: Process, path: str, fd: int) -> None:
@@ -156,6 +169,16 @@ FILES: Final = (
         "With WRITEBACK_CACHE the WRITEs of all dirty pages come before it. A daemon without FSYNC says ENOSYS, and "
         "every fsync succeeds from then on.",
         before=a_written_file,
+    ),
+    Operation(
+        "enosys",
+        "what a daemon does not know it is asked once",
+        "sync {path}",
+        fsync_twice,
+        "This daemon has no FSYNC, and says ENOSYS. Linux remembers it for as long as the mount lasts, and does "
+        "without: fsync succeeds. So it does with FLUSH, ACCESS, OPEN and others; what the caller gets then differs.",
+        before=a_written_file,
+        filesystem=NoFsync,
     ),
     Operation(
         "syncfs",

@@ -27,7 +27,19 @@ from fusewire.kernel.tasks import current
 from fusewire.kernel.waitq import Sleep, WaitQueue
 from fusewire.wire import InitFlags
 
-__all__ = ["ANSWER_EINTR", "ANSWER_ENOSYS", "COMMAND", "Everything", "Forgetful", "NoReaddirplus", "OldCopy", "Slow"]
+__all__ = [
+    "ANSWER_EINTR",
+    "ANSWER_ENOSYS",
+    "COMMAND",
+    "Direct",
+    "Doubtful",
+    "Everything",
+    "Forgetful",
+    "NoFsync",
+    "NoReaddirplus",
+    "OldCopy",
+    "Slow",
+]
 
 ANSWER_ENOSYS: Final = "[answer ENOSYS]"  # what it does, as it says so
 ANSWER_EINTR: Final = "[answer EINTR]"
@@ -110,16 +122,43 @@ class Everything(Memory):
             self.locks[nodeid][owner] = lock
 
 
-class Slow(Everything):
-    """Reads go past the page cache, and wait for a server until it answers, or their caller is sent a signal."""
+class OldCopy(Everything):
+    """A daemon of before 7.45: it does not know COPY_FILE_RANGE_64."""
+
+    def copy_file_range(self, request: Request, nodeid: int, fh: int, *more: int) -> int:
+        if request.name == "COPY_FILE_RANGE_64":
+            note(ANSWER_ENOSYS)
+            raise os_error(errno.ENOSYS)
+        return super().copy_file_range(request, nodeid, fh, *more)
+
+
+class Forgetful(Everything):
+    """Attributes hold for a second."""
+
+    attr_timeout: ClassVar[float] = 1.0
+
+
+class Doubtful(Everything):
+    """Names and attributes hold for a second."""
+
+    attr_timeout: ClassVar[float] = 1.0
+    entry_timeout: ClassVar[float] = 1.0
+
+
+class Direct(Everything):
+    """Reads and writes go past the page cache."""
+
+    def open(self, request: Request, nodeid: int, flags: int) -> OpenFile:
+        return replace(super().open(request, nodeid, flags), direct_io=True)
+
+
+class Slow(Direct):
+    """Reads wait for a server until it answers, or their caller is sent a signal."""
 
     def __init__(self) -> None:
         super().__init__()
         self.answered = False
         self.server = WaitQueue("a server that is slow")
-
-    def open(self, request: Request, nodeid: int, flags: int) -> OpenFile:
-        return replace(super().open(request, nodeid, flags), direct_io=True)
 
     async def read(self, request: Request, nodeid: int, fh: int, offset: int, size: int) -> bytes:  # type: ignore[override]
         request.on_interrupt(self.server.wake_all)
@@ -137,20 +176,10 @@ class Slow(Everything):
         self.server.wake_all()
 
 
-class OldCopy(Everything):
-    """A daemon of before 7.45: it does not know COPY_FILE_RANGE_64."""
+class NoFsync(Everything):
+    """A daemon that has nothing to make safe."""
 
-    def copy_file_range(self, request: Request, nodeid: int, fh: int, *more: int) -> int:
-        if request.name == "COPY_FILE_RANGE_64":
-            note(ANSWER_ENOSYS)
-            raise os_error(errno.ENOSYS)
-        return super().copy_file_range(request, nodeid, fh, *more)
-
-
-class Forgetful(Everything):
-    """Attributes hold for a second."""
-
-    attr_timeout: ClassVar[float] = 1.0
+    fsync = Filesystem.fsync  # type: ignore[assignment]  # which is to have none
 
 
 class NoReaddirplus(Everything):

@@ -15,9 +15,10 @@ from typing import Any, Final
 from fusewire.daemon.session import Session
 from fusewire.explain.director import Director
 from fusewire.explain.explanation import Explanation, Options
-from fusewire.explain.operations.endings import WITH_DEVICE, ended_in
+from fusewire.explain.operations.endings import WITH_DEVICE
 from fusewire.explain.operations.filesystem import Everything, Slow
-from fusewire.explain.operations.stage import DETAIL, PROGRAM, columns, finished
+from fusewire.explain.operations.rows import Named
+from fusewire.explain.operations.stage import DETAIL, PROGRAM, columns, ended_in, finished
 from fusewire.explore.scene import Mounted, Scene, mounted
 from fusewire.kernel import Credentials, Device, Process, Superblock, Task
 from fusewire.kernel import Options as MountOptions
@@ -127,8 +128,9 @@ def play_forced_unmount(director: Director, options: Options) -> None:
     fd = place.open()
     place.serve()
     reading = place.start(PROGRAM, place.process.pread(fd, 1, 0))
-    ended_in(place.start(ROOT, place.root.umount(place.path, MNT_FORCE)), OSError)
+    ended_in(place.start(ROOT, place.root.umount(place.path, Named(MNT_FORCE, "MNT_FORCE"))), OSError)
     ended_in(reading, ConnectionAbortedError)
+    director.say("The program exits.")
     director.run(place.process.exit())
     finished(place.start(ROOT, place.root.umount(place.path)))
     slow.answer()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import stat
 from typing import Any, Final
 
-from fusewire.explain.operations.rows import Operation, a_file, an_empty_place, beside
+from fusewire.explain.operations.filesystem import Doubtful
+from fusewire.explain.operations.rows import Named, Operation, a_file, an_empty_place, beside
 from fusewire.kernel import Process
 from fusewire.wire import RenameFlags
 
@@ -18,6 +19,12 @@ __all__ = ["NAMES"]
 async def an_unknown_file(process: Process, path: str) -> None:
     await a_file(process, path)
     process.cwd.superblock.drop_caches()
+
+
+async def a_doubtful_name(process: Process, path: str) -> None:
+    """Make a file whose name is not trusted any more."""
+    await a_file(process, path)
+    process.system.clock.advance(2 * Doubtful.entry_timeout)  # type: ignore[attr-defined]  # it stands still
 
 
 async def a_symlink(process: Process, path: str) -> None:
@@ -51,7 +58,7 @@ async def readlink(process: Process, path: str, got: Any) -> None:
 
 
 async def mknod(process: Process, path: str, got: Any) -> None:
-    await process.mknod(path, stat.S_IFIFO | 0o644)
+    await process.mknod(path, Named(stat.S_IFIFO | 0o644, "S_IFIFO|0644"))
 
 
 async def mkdir(process: Process, path: str, got: Any) -> None:
@@ -87,6 +94,16 @@ NAMES: Final = (
         "The answer is the file's number, the nodeid, and its attributes; both hold for as long as the daemon says, "
         "so the second stat asks nothing. Each LOOKUP that is answered is counted, until a FORGET gives it back.",
         before=an_unknown_file,
+    ),
+    Operation(
+        "revalidate",
+        "a name that was known, but whose time is up",
+        "stat {path}",
+        lookup,
+        "A LOOKUP, as of a name that is not known, but without the directory's semaphore. If it leads to the same file "
+        "as before, name and attributes hold anew; if not, what was known is thrown away, and looked up once more.",
+        before=a_doubtful_name,
+        filesystem=Doubtful,
     ),
     Operation(
         "symlink",

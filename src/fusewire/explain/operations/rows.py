@@ -14,7 +14,7 @@ import os
 import posixpath
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Self, TypeAlias
 
 from fusewire.explain.operations.filesystem import Everything
 from fusewire.kernel import PROFILES, Process
@@ -22,6 +22,7 @@ from fusewire.kernel import PROFILES, Process
 __all__ = [
     "HELLO",
     "Before",
+    "Named",
     "Operation",
     "Program",
     "a_directory",
@@ -41,6 +42,20 @@ HELLO: Final = b"hello, world\n"
 def beside(path: str, name: str = "other") -> str:
     """Return the path of another file in the directory of `path`."""
     return posixpath.join(posixpath.dirname(path), name if posixpath.basename(path) != name else f"{name}-2")
+
+
+class Named(int):
+    """A number, which a diagram shows by the name that it has in C."""
+
+    name: str
+
+    def __new__(cls, number: int, name: str) -> Self:
+        made = super().__new__(cls, number)
+        made.name = name
+        return made
+
+    def __str__(self) -> str:
+        return self.name
 
 
 async def an_empty_place(process: Process, path: str) -> None:

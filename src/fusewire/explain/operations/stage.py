@@ -21,7 +21,7 @@ from fusewire.explore.scene import Scene, mounted
 from fusewire.kernel import Credentials, Process, Task
 from fusewire.kernel.syscalls.base import OTHER_NAMES
 
-__all__ = ["DETAIL", "PROGRAM", "Stage", "columns", "explanation", "finished", "set_up"]
+__all__ = ["DETAIL", "PROGRAM", "Stage", "columns", "ended_in", "explanation", "finished", "set_up"]
 
 T = TypeVar("T")
 
@@ -75,6 +75,7 @@ DETAIL: Final = Detail(
         Step.RETURN: "<{name}() {detail}",
         Step.QUEUE: "[queue {operation} request]",
         Step.COPY_OUT: "[read {operation} request]",
+        Step.PERFORM: "[perform {name}({detail})]",
         Step.COPY_IN: "[write reply]",
         Step.LOCK_PAGE: "[lock {detail}]",
     },
@@ -174,3 +175,13 @@ def finished(task: Task) -> None:
         raise task.result
     if not task.finished:
         raise RuntimeError(f"{task.name} has not come to its end")
+
+
+def ended_in(task: Task, error: type[OSError]) -> None:
+    """See to it that `task` has ended in `error`.
+
+    Raises:
+        RuntimeError: it has not.
+    """
+    if not isinstance(task.result, error):
+        raise RuntimeError(f"{task.name} did not end in {error.__name__}: {task.result!r}")

@@ -10,7 +10,8 @@ the run, and a watchdog, a process too, aborts the mount whatever happens (`watc
     tricky.py        scenario 2                                  programs.py   what they do
     theatre.py       the deadlock, and what is done about it     watchdog.py   that nobody hangs for ever
     facts.py         what tracefs and /proc say                  telling.py    the same in the words of kernel.txt
-    ways.py          through which steps a call passes
+    ways.py          through which steps a call passes           told.py       how far a thread has been told
+    live.py          one call on a mount that this process serves
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ import sys
 from typing import Final
 
 from fusewire.mounting.device import DEVICE, mode_and_owner
+from fusewire.mounting.errors import CONTAINER
 from fusewire.mounting.syscalls import libc, mount
 
 __all__ = ["CannotStage", "adopt_orphans", "die_with_parent", "enter", "prepare"]
@@ -46,8 +47,8 @@ def enter() -> None:
             enter_user_namespace()
         libc.mount(None, b"/", None, ctypes.c_ulong(MS_REC_PRIVATE), None)
     except OSError as error:
-        cure = "" if os.geteuid() == 0 else ": run it with sudo"
-        raise CannotStage(f"a namespace of one's own is refused here ({error.strerror}){cure}") from error
+        cure = f"If this is a container, start it with {CONTAINER}" if os.geteuid() == 0 else "Run it with sudo"
+        raise CannotStage(f"a namespace of one's own is refused here ({error.strerror}). {cure}") from error
 
 
 def why_no_device() -> str:

@@ -13,6 +13,7 @@ import signal
 import stat
 import threading
 import warnings
+from collections.abc import Iterator
 from typing import Final
 
 from fusewire.daemon.filesystem import Filesystem
@@ -45,21 +46,27 @@ libc.write.restype = ctypes.c_ssize_t
 
 
 def serve(fd: int, session: Session, size: int) -> None:
-    """Serve until the connection is gone. An INTERRUPT is answered for whoever is stuck: its target gets EINTR."""
+    """Serve until the connection is gone."""
+    for message in messages(fd, size):
+        write(fd, answer(session, message))
+
+
+def messages(fd: int, size: int) -> Iterator[bytes]:
+    """Yield what the kernel sends, until the connection is gone."""
     while True:
         try:
-            message = os.read(fd, size)
+            yield os.read(fd, size)
         except OSError as error:
             if error.errno in GONE:
                 return
             raise
-        reply = answer(session, message)
-        if reply is not None:
-            write(fd, reply)
 
 
 def answer(session: Session, message: bytes) -> bytes | None:
-    """Return the reply to a message, None where there is none."""
+    """Return the reply to a message, None where there is none.
+
+    An INTERRUPT is answered for whoever is stuck: its target gets EINTR.
+    """
     if InHeader.unpack_from(message).opcode == INTERRUPT:
         return encode_error(target(message), errno.EINTR)
     outcome = session.receive(message)
@@ -82,8 +89,10 @@ def carry_out(session: Session, call: Call) -> tuple[bytes | bytearray | memoryv
     return session.reply(call, result)
 
 
-def write(fd: int, reply: bytes) -> None:
-    """Write a reply; that nobody waits for it any more is no error."""
+def write(fd: int, reply: bytes | None) -> None:
+    """Write a reply, if there is one; that nobody waits for it any more is no error."""
+    if reply is None:
+        return
     try:
         os.write(fd, reply)
     except OSError as error:
@@ -186,7 +195,7 @@ class KamikazeProcess:
         self.filesystem = session.filesystem
 
     def run(self, processes: int) -> None:
-        """Be the Kamikaze filesystem, with so many serving processes. Map when told to, and then touch when told to."""
+        """Be the Kamikaze filesystem, with so many serving processes. Each step is taken when the stage says so."""
         signal.signal(signal.SIGINT, lambda *_: None)
         serving = threading.Thread(target=self.serve, daemon=True)
         serving.start()
@@ -194,12 +203,23 @@ class KamikazeProcess:
         self.line.say(f"thread 2: {serving.native_id}")
         self.line.wait()
         self.map()
-        for _ in range(processes - 1):
-            self.fork()
+        if processes > 1:
+            self.start_others(processes)
         self.line.say(f"address: {self.filesystem.address}")
         self.line.wait()
+        self.touch()
+
+    def start_others(self, processes: int) -> None:
+        """Start further serving processes, and then have thread 2 serve a request: so it waits behind them."""
+        for number in range(2, processes + 1):
+            self.fork(number)
+        self.line.wait()
+        os.statvfs(self.filesystem.path)
+
+    def touch(self) -> None:
+        """Read a byte of the page, without Python's lock, which thread 2 needs."""
         byte = ctypes.create_string_buffer(1)
-        libc.memcpy(byte, self.filesystem.address, 1)  # without Python's lock, which thread 2 needs
+        libc.memcpy(byte, self.filesystem.address, 1)
         self.line.say("read a byte")
 
     def map(self) -> None:
@@ -211,41 +231,35 @@ class KamikazeProcess:
         self.filesystem.address = address
         os.close(fd)
 
-    def fork(self) -> None:
-        """Start one more serving process: it has the mapping, and the descriptor. It is not our child but the stage's,
-        which adopts orphans: so that the stage hears how it ends."""
+    def fork(self, number: int) -> None:
+        """Start one more serving process: it has the mapping, and the descriptor.
+
+        It is not our child but the stage's, which adopts orphans: so that the stage hears how it ends.
+        """
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # of threads: the child runs Python alone
             between = os.fork()
             if between == 0 and os.fork() == 0:
-                self.be_process()
+                self.be_process(number)
         if between == 0:
             os._exit(0)
         os.waitpid(between, 0)
 
-    def be_process(self) -> None:
+    def be_process(self, number: int) -> None:
         try:
-            self.line.say(f"process: {os.getpid()}")
+            self.line.say(f"process {number}: {os.getpid()}")
             self.serve()
         finally:
             os._exit(0)
 
     def serve(self) -> None:
         """Serve, and answer READ out of the mapping once the flag is up."""
-        while True:
-            try:
-                message = os.read(self.fd, self.size)
-            except OSError as error:
-                if error.errno in GONE:
-                    return
-                raise
+        for message in messages(self.fd, self.size):
             header = InHeader.unpack_from(message)
             if header.opcode == READ and self.filesystem.magic:
                 self.answer_from_the_page(header.unique)
             else:
-                reply = answer(self.session, message)
-                if reply is not None:
-                    write(self.fd, reply)
+                write(self.fd, answer(self.session, message))
 
     def answer_from_the_page(self, unique: int) -> None:
         """Put the header right before the page, and write both: the page is not there, for it is what is asked for."""

@@ -50,7 +50,7 @@ def play(theatre: Theatre) -> None:
         set_the_stage(stage, theatre)
         before = theatre.begin(stage)
         theatre.tracer.watch(stage.connection, stage.actors.values())
-        map_the_file(stage)
+        map_the_file(stage, theatre.options.threads)
         begun = {fact.tid for fact in before}
         before += [fact for fact in theatre.begin(stage) if fact.tid not in begun]
         theatre.tracer.watch(stage.connection, stage.actors.values(), address(stage))
@@ -79,20 +79,34 @@ def set_the_stage(stage: Stage, theatre: Theatre) -> None:
     stage.add(SECOND, stage.actors[FIRST].pid, int(tid))
 
 
-def map_the_file(stage: Stage) -> None:
-    """Have it open, map and close its file, and start the further processes."""
+def map_the_file(stage: Stage, processes: int) -> None:
+    """Have it open, map and close its file; and, if there are to be more, start the other serving processes."""
     stage.order(FIRST)
-    if stage.hear(FIRST, "address: ") is None:
-        raise CannotStage("a file of the mount cannot be mapped on this kernel")
-    pids = [int(line.split()[1]) for line in stage.actors[FIRST].said if line.startswith("process: ")]
-    for number, pid in enumerate(pids, start=2):
-        stage.add(f"process {number}", pid, pid)
+    for name in further(processes):
+        pid = int(said(stage, name))
+        stage.add(name, pid, pid)
+    if processes > 1:
+        stage.settle()
+        stage.order(FIRST)  # thread 2 serves one more: who has waited longest is woken first, and that is another now
+    said(stage, "address")
     stage.settle()
+
+
+def said(stage: Stage, what: str) -> str:
+    """Return what thread 1 has said under this name; wait for it if need be."""
+    found = stage.hear(FIRST, f"{what}: ")
+    if found is None:
+        raise CannotStage("a file of the mount cannot be mapped on this kernel")
+    return found
+
+
+def further(processes: int) -> list[str]:
+    return [f"process {number}" for number in range(2, processes + 1)]
 
 
 def address(stage: Stage) -> int:
     """Return where the page is mapped."""
-    return int(stage.hear(FIRST, "address: ") or 0)
+    return int(said(stage, "address"))
 
 
 def touch(stage: Stage) -> None:
@@ -120,7 +134,7 @@ def once_more(theatre: Theatre, command: Callable[[Stage], str], do: Callable[[S
     """The same deadlock, and another cure."""
     with theatre.stage() as stage:
         set_the_stage(stage, theatre)
-        map_the_file(stage)
+        map_the_file(stage, theatre.options.threads)
         touch(stage)
         theatre.outcome_of(stage, command(stage), lambda: do(stage))
 

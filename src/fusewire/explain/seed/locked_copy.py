@@ -8,7 +8,8 @@ A daemon writes a reply of two pages from its own memory. The copy goes page by 
     [clear req->locked]
 
 An interruption comes before the copy, while a page is faulted in, in the middle of a page, and
-afterwards. In 2005 it is the kill of the one who waits; today it is the abort of the connection.
+afterwards. In 2005 it is the kill of the one who waits; today a kill interrupts nothing that the daemon has
+read, and what does is the abort of the connection.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import mmap
 import os
 import stat
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 from fusewire.daemon.filesystem import Filesystem
 from fusewire.daemon.negotiation import Limits
@@ -133,81 +134,115 @@ def after(director: Director, cat: Task, daemon: Task) -> None:
     director.until(daemon, Step.RETURN, "sys_write")
 
 
-Moment = Callable[[Director, Task, Task], None]
+class Act(NamedTuple):
+    """One interruption, and what is said of it when it comes, and when everybody goes on."""
 
-OF_2005: Final[tuple[tuple[str, Moment, str, str], ...]] = (
-    (
+    heading: str
+    moment: Callable[[Director, Task, Task], None]
+    comes: Callable[[Director, Task], None]
+    now: str
+    then: str = ""
+
+
+def killed(director: Director, cat: Task) -> None:
+    director.kill(cat)
+
+
+def aborted(director: Director, cat: Task) -> None:
+    director.abort()
+
+
+OF_2005: Final = (
+    Act(
         "Killed before the copy",
         before,
+        killed,
         "The request is with the daemon. cat is killed, and goes.",
         "The reply comes to a request that nobody waits for: ENOENT.",
     ),
-    (
+    Act(
         "Killed while a page of the writer's buffer is faulted in",
         between,
+        killed,
         "The request is not locked: cat is killed, and goes at once. Its memory is no longer there.",
         "The writer has its page now, finds that nobody waits any more, and copies nothing: ENOENT.",
     ),
-    (
+    Act(
         "Killed during the copy",
         during,
+        killed,
         "The request is locked. cat is killed, and has to wait: the copy goes to its memory.",
         "At the end of the page the request is unlocked, and cat is woken. The writer copies no other page: ENOENT.",
     ),
-    (
+    Act(
         "Killed after the copy",
         after,
+        killed,
         "The request has ended: cat has its answer, and dies of the signal when it returns to its program.",
-        "",
     ),
 )
-OF_TODAY: Final[tuple[tuple[str, Moment, str, str], ...]] = (
-    (
+OF_TODAY: Final = (
+    Act(
+        "Killed before the copy",
+        before,
+        killed,
+        "The request is with the daemon. cat is killed, and stays: the daemon is only asked to hurry.",
+        "The reply comes, and cat dies of the signal when it returns to its program. An INTERRUPT that nobody has read "
+        "is withdrawn.",
+    ),
+    Act(
+        "Killed during the copy",
+        during,
+        killed,
+        "The request is on its way back: the daemon is not even asked to hurry. cat sleeps on.",
+        "The copy goes on as if nothing had happened.",
+    ),
+    Act(
         "Aborted before the copy",
         before,
+        aborted,
         "The request is with the daemon. It is ended at once.",
         "The reply comes too late: ENOENT.",
     ),
-    (
+    Act(
         "Aborted while a page of the writer's buffer is faulted in",
         between,
+        aborted,
         "The request is not locked: it is ended at once, though its copier is still at the fault.",
         "The writer has its page now, finds the request ended, and copies nothing: ENOENT.",
     ),
-    (
+    Act(
         "Aborted during the copy",
         during,
+        aborted,
         "The request is locked: the abort only marks it, and leaves it to its copier. cat sleeps on.",
         "At the end of the page the copier sees the mark, ends the request and copies no other page: ENOENT.",
     ),
-    (
+    Act(
         "Aborted after the copy",
         after,
+        aborted,
         "The request has ended, and cat has its answer. Only what comes later fails.",
-        "",
     ),
 )
 
 
 def play(director: Director, options: Options) -> None:
-    for heading, moment, now, then in OF_2005 if options.of_2005 else OF_TODAY:
-        director.heading(heading)
-        cat = into_copy(director, options, moment)
-        director.say(now)
-        if options.of_2005:
-            director.kill(cat)
-        else:
-            director.abort()
+    for act in OF_2005 if options.of_2005 else OF_TODAY:
+        director.heading(act.heading)
+        cat = into_copy(director, options, act)
+        director.say(act.now)
+        act.comes(director, cat)
         director.go_on(cat)
-        if then:
-            director.say(then)
+        if act.then:
+            director.say(act.then)
         director.go_on()
         director.end()
     director.say(SAME_THEN if options.of_2005 else WHAT_CHANGED)
 
 
-def into_copy(director: Director, options: Options, moment: Moment) -> Task:
-    """Have cat wait for its answer, and the daemon on its way to it at `moment`; return cat."""
+def into_copy(director: Director, options: Options, act: Act) -> Task:
+    """Have cat wait for its answer, and the daemon on its way to it at the moment of `act`; return cat."""
     mount = mounted(PastTheCache(options.name), options.kernel, Limits(max_readahead=0))
     mount.process.credentials = Credentials.of(options.uid, options.uid)
     fd = mount.run(mount.process.open(f"/{options.name}", os.O_RDONLY))
@@ -221,7 +256,7 @@ def into_copy(director: Director, options: Options, moment: Moment) -> Task:
     director.stage(Scene(mount, [cat, daemon]), columns)
     director.prepare(daemon)
     director.go_on(cat)
-    moment(director, cat, daemon)
+    act.moment(director, cat, daemon)
     return cat
 
 
@@ -231,9 +266,8 @@ SAME_THEN: Final = (
 )
 WHAT_CHANGED: Final = (
     "What is different today, and why: a killed process does not leave a request that the daemon has read, so there is "
-    "no kill to be delayed: cat would sleep on through all of these moments, and die with its answer. What can still "
-    "take a request away from under its copier is an abort, or the end of the daemon, and that is what `req->locked` "
-    "delays, by one page at most."
+    "no kill to be delayed. What can still take a request away from under its copier is an abort, or the end of the "
+    "daemon, and that is what `req->locked` delays, by one page at most."
 )
 
 LOCKED_COPY: Final = Explanation(

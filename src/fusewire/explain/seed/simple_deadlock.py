@@ -17,6 +17,7 @@ from fusewire.daemon.request import Request
 from fusewire.daemon.session import Call
 from fusewire.diagrams.columns import Detail
 from fusewire.embedded.task_daemon import GONE, perform, read_message, write_reply
+from fusewire.errors import os_error
 from fusewire.events import Step
 from fusewire.explain.director import ADMINISTRATOR, Director
 from fusewire.explain.explanation import SEED, Explanation, Options
@@ -25,7 +26,7 @@ from fusewire.explore.scene import Mounted, Scene
 from fusewire.explore.scenes.removing import RemovesItself, looked_up, simple_deadlock
 from fusewire.explore.stuck import ending
 from fusewire.kernel.tasks import Task
-from fusewire.wire import FUSE_INT_REQ_BIT, InHeader, decode_request, encode_error
+from fusewire.wire import FUSE_INT_REQ_BIT, InHeader, encode_error
 
 __all__ = ["SIMPLE_DEADLOCK", "kill_one_by_one"]
 
@@ -73,7 +74,7 @@ class OnlyOnce(RemovesItself):
             self.made = True
             await super().unlink(request, parent, name)
         elif self.nodeids.pop(name, None) is None:
-            raise FileNotFoundError(errno.ENOENT, "No such file or directory")
+            raise os_error(errno.ENOENT)
 
 
 async def heed(mount: Mounted) -> None:
@@ -84,12 +85,11 @@ async def heed(mount: Mounted) -> None:
             message = await read_message(device, session.limits.buffer_size)
             unique = InHeader.unpack_from(message).unique
             received = session.receive(message)
+            reply = await perform(session, received) if isinstance(received, Call) else received
             if unique & FUSE_INT_REQ_BIT:
-                await write_reply(device, (encode_error(decode_request(message).body.unique, errno.EINTR),))
-            elif isinstance(received, Call):
-                received = await perform(session, received)
-            if received is not None and not isinstance(received, Call):
-                await write_reply(device, received)
+                reply = (encode_error(unique ^ FUSE_INT_REQ_BIT, errno.EINTR),)
+            if reply is not None:
+                await write_reply(device, reply)
     except OSError as error:
         if error.errno not in GONE:
             raise
@@ -135,21 +135,20 @@ def of_2005(director: Director, options: Options) -> None:
 
 def kill_one_by_one(director: Director, serving: Sequence[Task]) -> None:
     """Kill the threads of a daemon that is stuck, each time that one whose request keeps the others waiting."""
-    total, killed = len(serving), 0
-    while left := [task for task in serving if not task.finished]:
-        if ending(director.scene).cycle and len(ending(director.scene).cycle) > 1:
+    for killed in range(len(serving)):
+        left = [task for task in serving if not task.finished]
+        if len(ending(director.scene).cycle) > 1:
             director.deadlock()
-        director.say(_why(director, left, killed, total))
+        director.say(_why(left, killed, len(serving)))
         director.kill(next((task for task in left if _waits_for_answer(task)), left[0]))
         director.go_on()
-        killed += 1
 
 
 def _waits_for_answer(task: Task) -> bool:
     return task.asleep_on is not None and task.asleep_on.name == "req->waitq"
 
 
-def _why(director: Director, left: Sequence[Task], killed: int, total: int) -> str:
+def _why(left: Sequence[Task], killed: int, total: int) -> str:
     if total == 1:
         return (
             f"{left[0].name} is the only thread that serves, and sleeps until it is answered: nobody is left to read "
@@ -178,8 +177,9 @@ def of_today(director: Director, options: Options) -> None:
 def killing_and_abort(director: Director, options: Options) -> None:
     rm, serving = into_deadlock(director, options)
     director.say(
-        "Both are killed. rm's request has been read, so rm sleeps on until it is answered; the daemon is only asked "
-        "to hurry. The daemon waits for a semaphore, from which no signal wakes anybody."
+        f"rm and {'the daemon are' if len(serving) == 1 else 'all threads of the daemon are'} killed. rm's request has "
+        f"been read, so rm sleeps on until it is answered, and the daemon is only asked to hurry. {serving[0].name} "
+        "waits for a semaphore, from which no signal wakes anybody."
     )
     director.kill(rm)
     for task in serving:

@@ -153,8 +153,8 @@ def _check_device(device: Device) -> None:
         copier = request.reader if request.stage is Stage.COPYING_OUT else None
         sleeps = copier is not None and copier.asleep_on is not None
         require(72, not sleeps, f"{request} is locked, so who copies it does not sleep")
-        waited_for = request.stage not in LOCKED or request._waitq is None or request.references > 1
-        require(74, waited_for, f"{request} is locked, so its sender, whose memory it is, has not gone")
+        if request.stage in LOCKED and request.references < 2 and (request.interrupted or request.error):
+            broken(74, f"{request} is locked, so its sender, whose memory it is, does not go for a signal")
     if not device.connected:
         left = all(request.locked or request.stage is Stage.LEFT for request in device.io)
         require(13, not device.processing and left, "a device that is gone keeps what is being copied")

@@ -21,6 +21,7 @@ import errno
 from typing import TYPE_CHECKING, Final
 
 from fusewire.errors import os_error
+from fusewire.events import named
 from fusewire.kernel.operations.xattr import fuse_getxattr, fuse_removexattr, fuse_setxattr
 from fusewire.kernel.vfs.acl_cache import (
     ACL_ACCESS,
@@ -94,6 +95,7 @@ async def _list_of(inode: Inode, name: bytes) -> Acl | None:
     return acl
 
 
+@named("fuse_get_acl")
 async def _fetch(inode: Inode, name: bytes) -> Acl | None:
     """Ask for a list; that there are none at all is no error."""
     inode.check_bad()
@@ -133,6 +135,7 @@ async def set_acl(inode: Inode, name: bytes, value: bytes) -> None:
     await _send(inode, name, acl)
 
 
+@named("fuse_set_acl")
 async def _send(inode: Inode, name: bytes, acl: Acl | None) -> None:
     connection = inode.superblock.connection
     if "SETXATTR" in connection.absent:

@@ -1,4 +1,4 @@
-"""Attributes: when they are asked for, what becomes of the answer, and what stat(2) shows.
+"""Attributes: when they are asked for, and what becomes of the answer. What stat(2) shows of them: shown.py.
 
 A stat of attributes that are still good sends nothing. Otherwise GETATTR goes out, or STATX if the
 time of creation is wanted, and what the caller sees is the reply, even where we do not believe it:
@@ -16,16 +16,13 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from fusewire.errors import os_error
 from fusewire.events import named
 from fusewire.kernel.operations.pages import invalidate_pages, truncate_pages
+from fusewire.kernel.operations.shown import attr_of_statx, nanoseconds, stat_of, stat_of_reply
 from fusewire.kernel.vfs.attr import (
-    LAST_NANOSECOND,
-    PERMISSIONS,
     S_IFMT,
     STATX_BASIC,
     STATX_BTIME,
@@ -33,11 +30,10 @@ from fusewire.kernel.vfs.attr import (
     STATX_TYPE,
     plausible,
     seconds,
-    with_whole_seconds,
 )
 from fusewire.kernel.vfs.credentials import allowed
 from fusewire.kernel.vfs.inode import INVALIDATE, TRUNCATE, Inode
-from fusewire.wire import Attr, AttrOut, GetattrFlags, GetattrIn, Statx, StatxIn, StatxOut, SxTime
+from fusewire.wire import Attr, AttrOut, GetattrFlags, GetattrIn, StatxIn, StatxOut
 
 if TYPE_CHECKING:
     from fusewire.kernel.vfs.open_file import OpenFile
@@ -51,14 +47,8 @@ __all__ = [
     "getattr_now",
     "refresh",
     "settle_pages",
-    "stat_of",
 ]
 
-SECOND: Final = 1_000_000_000  # nanoseconds
-MASK_64: Final = (1 << 64) - 1
-NOBODY: Final = 0xFFFFFFFF  # an id that is none,
-OVERFLOW: Final = 65534  # and what is shown of it (/proc/sys/kernel/overflowuid)
-DEVICE_TYPES: Final = (stat.S_IFCHR, stat.S_IFBLK)
 AT_STATX_FORCE_SYNC: Final = 0x2000  # include/uapi/linux/fcntl.h
 AT_STATX_DONT_SYNC: Final = 0x4000
 PLAIN_GETATTR: Final = GetattrIn()  # of whoever has no file handle to name
@@ -89,7 +79,7 @@ async def fuse_getattr(inode: Inode, mask: int = STATX_BASIC, flags: int = 0) ->
     if not inode.superblock.options.allow_other:
         check_allowed(inode.superblock)
     if inode.stale(mask) if not flags else _sync(inode, mask, flags):
-        return _stat(inode, _shown(inode, await getattr_now(inode)))
+        return stat_of_reply(inode, await getattr_now(inode))
     return stat_of(inode)
 
 
@@ -155,7 +145,7 @@ async def _statx_now(inode: Inode) -> tuple[os.stat_result, int | None, int]:
     version = connection.attr_version
     reply = await connection.ask("STATX", inode.nodeid, StatxIn(sx_mask=STATX_BASIC | STATX_BTIME))
     answer: StatxOut = reply.structs[0]
-    told, attr = answer.stat, _attr_of(answer.stat)
+    told, attr = answer.stat, attr_of_statx(answer.stat)
     check_attr(
         inode,
         Attr(
@@ -163,13 +153,13 @@ async def _statx_now(inode: Inode) -> tuple[os.stat_result, int | None, int]:
             size=attr.size if told.mask & STATX_SIZE else 0,
         ),
     )
-    btime = _nanoseconds(told.btime)
+    btime = nanoseconds(told.btime)
     if told.mask & STATX_BASIC == STATX_BASIC:
         await change_attributes(
             inode, attr, seconds(answer.attr_valid, answer.attr_valid_nsec), version, btime=btime, told=told.mask
         )
     shown = told.mask & (STATX_BASIC | STATX_BTIME) | STATX_TYPE
-    return _stat(inode, _shown(inode, attr)), btime if shown & STATX_BTIME else None, shown
+    return stat_of_reply(inode, attr), btime if shown & STATX_BTIME else None, shown
 
 
 def check_attr(inode: Inode, attr: Attr) -> None:
@@ -218,96 +208,3 @@ def check_allowed(superblock: Superblock) -> None:
     """
     if not superblock.options.allow_other and not allowed(superblock):
         raise os_error(errno.EACCES)
-
-
-def stat_of(inode: Inode) -> os.stat_result:
-    """Return what stat(2) shows of `inode` as we know it; nothing is sent.
-
-    `st_ino` is the daemon's `attr.ino`, times are exact to the nanosecond in `st_*_ns`.
-    """
-    return _stat(inode, inode.attr)
-
-
-def _shown(inode: Inode, attr: Attr) -> Attr:
-    """Return `attr` of a reply with what is not the daemon's to say put right."""
-    if not inode.is_regular or not inode.kept_locally:
-        return attr
-    mine = inode.attr
-    return replace(
-        attr,
-        size=mine.size,
-        mtime=mine.mtime,
-        mtimensec=mine.mtimensec,
-        ctime=mine.ctime,
-        ctimensec=mine.ctimensec,
-    )
-
-
-def _stat(inode: Inode, attr: Attr) -> os.stat_result:
-    """What is shown of `attr`, with what never changes of an inode: its type, and its device number."""
-    mine = inode.attr
-    attr = with_whole_seconds(attr)
-    atime, mtime, ctime = attr.atime, attr.mtime, attr.ctime
-    if (atime | mtime | ctime) >> 63:  # before 1970
-        atime, mtime, ctime = _signed(atime), _signed(mtime), _signed(ctime)
-    atime_ns = atime * SECOND + attr.atimensec
-    mtime_ns = mtime * SECOND + attr.mtimensec
-    ctime_ns = ctime * SECOND + attr.ctimensec
-    mode = mine.mode & S_IFMT | attr.mode & PERMISSIONS
-    return os.stat_result(
-        (
-            mode,
-            attr.ino,
-            inode.superblock.dev,
-            attr.nlink,
-            attr.uid if attr.uid != NOBODY else OVERFLOW,
-            attr.gid if attr.gid != NOBODY else OVERFLOW,
-            attr.size,
-            atime,
-            mtime,
-            ctime,
-            atime_ns / SECOND,
-            mtime_ns / SECOND,
-            ctime_ns / SECOND,
-            atime_ns,
-            mtime_ns,
-            ctime_ns,
-            1 << (attr.blksize or inode.superblock.options.blksize).bit_length() - 1,
-            attr.blocks if attr.blocks < 1 << 63 else _signed(attr.blocks),
-            _device(mine.rdev) if mode & S_IFMT in DEVICE_TYPES else 0,
-        )
-    )
-
-
-def _signed(value: int) -> int:
-    return value - (1 << 64) if value >> 63 else value
-
-
-def _device(encoded: int) -> int:
-    """Return the st_rdev of a device number as the wire has it (new_decode_dev)."""
-    return os.makedev(encoded >> 8 & 0xFFF, encoded & 0xFF | encoded >> 12 & 0xFFF00)
-
-
-def _nanoseconds(time: SxTime) -> int:
-    return time.tv_sec * SECOND + min(time.tv_nsec, LAST_NANOSECOND)
-
-
-def _attr_of(told: Statx) -> Attr:
-    """Return what STATX tells in the words of GETATTR."""
-    return Attr(
-        told.ino,
-        told.size,
-        told.blocks,
-        told.atime.tv_sec & MASK_64,
-        told.mtime.tv_sec & MASK_64,
-        told.ctime.tv_sec & MASK_64,
-        told.atime.tv_nsec,
-        told.mtime.tv_nsec,
-        told.ctime.tv_nsec,
-        told.mode,
-        told.nlink,
-        told.uid,
-        told.gid,
-        0,  # rdev: never shown of a reply
-        told.blksize,
-    )

@@ -24,6 +24,7 @@ import errno
 from typing import TYPE_CHECKING, Final
 
 from fusewire.errors import os_error
+from fusewire.events import named
 from fusewire.kernel.operations.direct_requests import (
     most_read,
     most_written,
@@ -56,6 +57,7 @@ PARALLEL: Final = OpenFlags.FOPEN_PARALLEL_DIRECT_WRITES
 # The daemon wants it.
 
 
+@named("fuse_direct_read_iter")
 async def direct_read(file: OpenFile, offset: int, size: int) -> bytes:
     """Return what the daemon has at `offset`, up to `size` bytes.
 
@@ -69,6 +71,7 @@ async def direct_read(file: OpenFile, offset: int, size: int) -> bytes:
         file.inode.invalidate(STATX_ATIME)
 
 
+@named("fuse_direct_write_iter")
 async def direct_write(iocb: Iocb, data: Source) -> int:
     """Write `data` as `iocb` says; return how many bytes were written. Errors as `direct_read`, and EFBIG."""
     inode = iocb.file.inode

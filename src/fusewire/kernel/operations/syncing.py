@@ -18,6 +18,7 @@ from fusewire.kernel.operations import writeback
 from fusewire.wire import FsyncFlags, FsyncIn, SyncfsIn
 
 if TYPE_CHECKING:
+    from fusewire.kernel.vfs.inode import Inode
     from fusewire.kernel.vfs.open_file import OpenFile
     from fusewire.kernel.vfs.superblock import Superblock
     from fusewire.wire import WireStruct
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 __all__ = ["fuse_fsync", "fuse_syncfs"]
 
 
-@named("fuse_fsync")
 async def fuse_fsync(file: OpenFile, datasync: bool = False, first: int = 0, last: int | None = None) -> None:
     """Write the pages `first` to `last` out, and have the daemon make all safe; with `datasync` not what is only times.
 
@@ -33,16 +33,28 @@ async def fuse_fsync(file: OpenFile, datasync: bool = False, first: int = 0, las
         OSError: EIO if the inode is bad; what a WRITE failed with since this was last asked by
             `file`; otherwise as the daemon says.
     """
-    inode = file.inode
-    inode.check_bad()
-    name = "FSYNCDIR" if inode.is_dir else "FSYNC"
-    if inode.is_dir and name in inode.superblock.connection.absent:
+    file.inode.check_bad()
+    body = FsyncIn(file.fh, FsyncFlags.FUSE_FSYNC_FDATASYNC if datasync else 0)
+    if file.inode.is_dir:
+        await _fuse_dir_fsync(file.inode, body)
+    else:
+        await _fuse_fsync(file, body, first, last)
+
+
+@named("fuse_dir_fsync")
+async def _fuse_dir_fsync(inode: Inode, body: FsyncIn) -> None:
+    if "FSYNCDIR" in inode.superblock.connection.absent:
         return
     async with inode.rwsem.exclusive():
-        if not inode.is_dir:
-            await writeback.write_before_fsync(file, first, last)
-        body = FsyncIn(file.fh, FsyncFlags.FUSE_FSYNC_FDATASYNC if datasync else 0)
-        await _ask_if_known(inode.superblock, name, inode.nodeid, body)
+        await _ask_if_known(inode.superblock, "FSYNCDIR", inode.nodeid, body)
+
+
+@named("fuse_fsync")
+async def _fuse_fsync(file: OpenFile, body: FsyncIn, first: int, last: int | None) -> None:
+    inode = file.inode
+    async with inode.rwsem.exclusive():
+        await writeback.write_before_fsync(file, first, last)
+        await _ask_if_known(inode.superblock, "FSYNC", inode.nodeid, body)
 
 
 @named("fuse_sync_fs")

@@ -13,6 +13,7 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING, Final
 
+from fusewire.events import named
 from fusewire.kernel.operations.releasing import put_file
 from fusewire.kernel.operations.write_pages import forget_clean, note_dirty, state_of, wait_written
 from fusewire.kernel.vfs.attr import STATX_CTIME
@@ -71,6 +72,7 @@ def _now(inode: Inode) -> tuple[int, int]:
     return seconds, nanoseconds - nanoseconds % inode.superblock.connection.settings.time_gran
 
 
+@named("fuse_flush_times")
 async def flush_times(inode: Inode) -> None:
     """Tell the daemon mtime and ctime, through a file that is open for writing if there is one (fuse_flush_times).
 

@@ -1,0 +1,134 @@
+"""Cure what is the matter with a mount, least harm first, and look again after each step.
+
+    SIGCONT    nobody loses anything; only if the daemon is stopped
+    surgery    one call fails with EDEADLK, the daemon lives and the mount goes on (surgery.py)
+    SIGKILL    the daemon is gone, and with it what it had in memory; only where it can work (cures.py)
+    abort      every call on the mount fails; always works
+    unmount    of what is left when a daemon is gone
+
+What is only suspected is not touched. A step that helps ends it; but a mount without a daemon is
+taken out of the tree, for nobody can use it.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
+from typing import Final, NamedTuple
+
+from fusewire.mounting import MountError, unmount
+from fusewire.watch.connections import Fusectl
+from fusewire.watch.diagnose import diagnose
+from fusewire.watch.diagnosis import Certainty, Diagnosis, State
+from fusewire.watch.scenarios import OPERABLE
+from fusewire.watch.surgery import SurgeryError, operate
+
+__all__ = ["cure"]
+
+Tell = Callable[[str], None]
+
+PATIENCE: Final = 2.0  # seconds that a process may take to end
+
+
+class Step(NamedTuple):
+    """One thing that may help."""
+
+    sentence: str  # that says what is about to be done
+    take: Callable[[Tell], None]
+
+
+def cure(number: int, tell: Tell) -> Diagnosis | None:
+    """Cure one connection; return how it is at the end, None if it is no more.
+
+    Args:
+        tell: is called with a sentence before each step, and for what came of it.
+    """
+    taken: set[str] = set()
+    with Fusectl() as fusectl:
+        fusectl.hold(number)
+        identity = fusectl.identity(number)
+        while True:
+            found = diagnose(number)
+            if not found or fusectl.identity(number) != identity:  # it is gone; the number may be another's by now
+                return None
+            if not found[0].is_sick:
+                return found[0]
+            step = next((one for one in steps(found[0], fusectl) if one.sentence not in taken), None)
+            if step is None:
+                return found[0]
+            taken.add(step.sentence)
+            tell(step.sentence)
+            step.take(tell)
+            if fusectl.identity(number) == identity:
+                tell_who_goes_on(found[0], tell)
+
+
+def steps(diagnosis: Diagnosis, fusectl: Fusectl) -> Iterator[Step]:
+    """Yield what may help, least harm first."""
+    if diagnosis.certainty is Certainty.SUSPECTED:
+        return
+    number, pids = diagnosis.connection, [server.pid for server in diagnosis.servers]
+    match diagnosis.state:
+        case State.STOPPED:
+            yield Step(f"Let {diagnosis.daemon} go on: SIGCONT", lambda _: signal_all(pids, signal.SIGCONT))
+        case State.DEADLOCKED:
+            if diagnosis.scenario in OPERABLE:
+                yield Step("Answer the request that closes the circle with EDEADLK", lambda tell: surgery(number, tell))
+            if diagnosis.killable:
+                yield Step(f"Kill {diagnosis.daemon}: SIGKILL", lambda _: signal_all(pids, signal.SIGKILL))
+            yield Step("Abort the connection: every call on the mount fails", lambda _: abort(fusectl, number, pids))
+        case State.DEAD:
+            for mountpoint in diagnosis.mountpoints:
+                if " (as " not in mountpoint:
+                    yield Step(f"Unmount {mountpoint}", partial(take_away, mountpoint))
+
+
+def surgery(number: int, tell: Tell) -> None:
+    try:
+        operate(number, lambda deed: tell(f"  {deed}"))
+    except SurgeryError as error:
+        tell(f"  That cannot be done: {error}")
+
+
+def signal_all(pids: list[int], number: signal.Signals) -> None:
+    """Send a signal to all of these, and wait a while for those to end that it kills."""
+    for pid in pids:
+        with suppress(OSError):
+            process = os.pidfd_open(pid)
+            try:
+                signal.pidfd_send_signal(process, number)
+                if number == signal.SIGKILL:
+                    select.select([process], [], [], PATIENCE)
+            finally:
+                os.close(process)
+
+
+def abort(fusectl: Fusectl, number: int, pids: list[int]) -> None:
+    """Abort the connection; its daemon ends, as a rule."""
+    if fusectl.abort(number):
+        for pid in pids:
+            with suppress(OSError):
+                process = os.pidfd_open(pid)
+                try:
+                    select.select([process], [], [], PATIENCE / 4)
+                finally:
+                    os.close(process)
+
+
+def take_away(mountpoint: str, tell: Tell) -> None:
+    try:
+        unmount(mountpoint, lazy=True)
+    except MountError as error:
+        tell(f"  That cannot be done: {error}")
+
+
+def tell_who_goes_on(before: Diagnosis, tell: Tell) -> None:
+    """Say which of those who waited do not wait any more."""
+    after = {edge.tid: edge.seconds or 0.0 for one in diagnose(before.connection, gap=0.1) for edge in one.edges}
+    for edge in before.edges:
+        if not edge.serves and after.get(edge.tid, 0.0) < (edge.seconds or 0.0):
+            tell(f"  {edge.command} (pid {edge.pid}) goes on")
