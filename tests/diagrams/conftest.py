@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,11 +14,14 @@ from fusewire.diagrams.columns import EVERYTHING, Detail
 from fusewire.diagrams.recording import Recording
 from page_in_browser import WIDE, Shown
 
+REQUIRE_BROWSER = "FUSEWIRE_REQUIRE_BROWSER"  # in the environment: a missing one is a failure
+
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     if PROGRAM is None:
-        pytest.skip("there is no Chromium here (Debian: apt-get install chromium)")
+        absent = "there is no Chromium here (Debian: apt-get install chromium)"
+        pytest.fail(absent) if os.environ.get(REQUIRE_BROWSER) else pytest.skip(absent)
     started = Browser(tmp_path_factory.mktemp("profile"))
     yield started
     started.close()

@@ -249,6 +249,17 @@ def test_who_closes_hears_that_times_could_not_be_told_for_another() -> None:
     assert not file.names("FLUSH")
 
 
+def test_what_is_written_while_another_closes_is_sent_before_release() -> None:
+    file, fd = written()
+    other = file.open()
+    file.hold.add("WRITE")
+    closing = file.start(file.process.close(other))
+    file.run(file.process.pwrite(fd, b"more", PAGE))
+    file.release("WRITE")
+    assert closing.result is None
+    assert file.names("WRITE", "FLUSH", "RELEASE") == ["WRITE", "FLUSH", "WRITE", "RELEASE"]
+
+
 def test_fsync_waits_for_the_times_that_another_has_sent() -> None:
     file, fd = written()
     file.hold.add("SETATTR")

@@ -88,7 +88,7 @@ async def write_message(device: Device, message: bytes) -> None:
 async def perform(session: Session, call: Call) -> Buffers | None:
     """Run the filesystem's method; return its reply, or that of the exception it raised."""
     if events.hook is not None:
-        note(Step.PERFORM, call.request.name.lower(), about=arguments(call.arguments))
+        note(Step.PERFORM, call.request.name.lower(), about=_given(call))
     try:
         result = call.run()
         if inspect.isawaitable(result):
@@ -96,3 +96,9 @@ async def perform(session: Session, call: Call) -> Buffers | None:
     except Exception as error:
         return session.fail(call, error)
     return session.reply(call, result)
+
+
+def _given(call: Call) -> str:
+    """What a method is given, as it would be written in C; '...' is what is no string and no number."""
+    _, *given = call.arguments
+    return ", ".join(arguments([bytes(each) if isinstance(each, memoryview) else each]) or "..." for each in given)

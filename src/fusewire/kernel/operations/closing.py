@@ -8,6 +8,7 @@ Source: fs/fuse/file.c, fuse_flush; fs/open.c, filp_flush.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 from typing import TYPE_CHECKING
 
@@ -75,9 +76,26 @@ async def close_file(file: OpenFile, process: Caller) -> None:
     Raises:
         OSError: as `flush`.
     """
+    failed: OSError | None = None
     try:
-        await flush(file)
+        try:
+            await flush(file)
+        except OSError as error:
+            failed = error
+        finally:
+            if file.inode.locks is not None and not file.path_only:
+                file.inode.locks.forget_owner(process.owner)
+        await _write_the_rest(file)
     finally:
-        if file.inode.locks is not None and not file.path_only:
-            file.inode.locks.forget_owner(process.owner)
         put_file(file)
+    if failed is not None:
+        raise failed
+
+
+async def _write_the_rest(file: OpenFile) -> None:
+    """Send what others wrote while the last who had `file` open flushed it; an error is nobody's (fuse_release)."""
+    inode = file.inode
+    if file.references > 1 or file.path_only or not inode.written_back:
+        return
+    with contextlib.suppress(OSError):
+        await write_inode(inode)
