@@ -144,11 +144,8 @@ def positions(transcript: Transcript, subject: Subject) -> Transcript:
     return transcript.mapped(change)
 
 
-def forget_the_daemon(transcript: Transcript, subject: Subject) -> Transcript:
-    def change(request: Request) -> Request:
-        return replace(request, role="the daemon") if request.name == "NOTIFY_REPLY" else request
-
-    return transcript.mapped(change)
+def name_strangers(transcript: Transcript, subject: Subject) -> Transcript:
+    return transcript.mapped(lambda request: replace(request, role="kernel") if request.role == "?" else request)
 
 
 CONFIGURED: Final = (
@@ -202,7 +199,7 @@ def forget(nodeid: int, nlookup: int) -> Request:
 
 RENAMING: Final = (
     Rule("configuration", "some flags of INIT are those of a kernel's configuration", hide_configuration),
-    Rule("the daemon", "a NOTIFY_REPLY bears the pid of who asked for it: ours has none", forget_the_daemon),
+    Rule("strangers", "the kernel's threads, and a daemon that retrieves, have pids on Linux alone", name_strangers),
     Rule("handles", "a filesystem takes what numbers it likes, LocalDirectory for one descriptors", name_handles),
     Rule(
         "lock owners",

@@ -177,6 +177,23 @@ def test_on_linux_it_waits_for_itself_until_an_abort(mountpoint: Path) -> None:
 
 
 @pytest.mark.kernel
+def test_on_linux_an_event_loop_goes_on_while_it_tells(mountpoint: Path) -> None:
+    folder = Afterwards(a=Note(), b=Note())
+
+    async def remove_both() -> None:
+        async with fusewire.mount(folder, str(mountpoint), allow_other=os.geteuid() == 0) as mount:
+            for name in "ab":
+                rm = python("import os, sys; os.unlink(sys.argv[1])", mountpoint / name)
+                await asyncio.to_thread(finish, rm)
+            await asyncio.wait_for(asyncio.gather(*folder.told), 20)
+            assert not await mount.notify_now.awaitable.inval_entry(folder, "c")
+            assert await mount.notify_now.awaitable.inval_attr(folder)
+
+    asyncio.run(remove_both())
+    assert folder.children == {}
+
+
+@pytest.mark.kernel
 def test_on_linux_it_is_told_after_the_answer(mountpoint: Path) -> None:
     folder = Afterwards(a=Note())
     with fusewire.mount(folder, str(mountpoint), strict=True, allow_other=os.geteuid() == 0) as mount:

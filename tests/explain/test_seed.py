@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Iterable, Sequence
 
 import pytest
 
@@ -59,6 +60,24 @@ def test_kernel_txt_is_in_the_run_whatever_the_file_and_the_threads(
     assert max(map(len, drawn.splitlines())) <= 80
     whole = columns.rows(recording, explanation.detail_for(Options(path=path, threads=threads)))
     assert missing(for_path(diagram, path), [row.cells for row in whole if isinstance(row, columns.Row)]) == []
+
+
+@each_diagram
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize(("everything", "times"), [(False, False), (True, False), (False, True)])
+def test_it_can_be_read_off_the_printed_lines_too(
+    name: str, diagram: list[Row], threads: int, everything: bool, times: bool
+) -> None:
+    """However narrow the columns, and with the times before them."""
+    options = Options(threads=threads)
+    text = draw(find(name), play(find(name), options), options, everything=everything, times=times)
+    lines = [f"  {line[10:]}" if times and line[10:11] == "|" else line for line in text.splitlines()]
+    assert missing(without_blanks(diagram), without_blanks(rows("\n".join(lines)))) == []
+
+
+def without_blanks(diagram: Iterable[Sequence[str]]) -> list[tuple[str, ...]]:
+    """A diagram whose steps can be compared wherever their lines were broken."""
+    return [tuple(re.sub(r"\s", "", cell) for cell in row) for row in diagram]
 
 
 @each_diagram

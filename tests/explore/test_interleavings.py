@@ -116,7 +116,7 @@ class OneOwner(Note):
     async def open(self, flags: int) -> fusewire.Handle:
         if self.owners:
             raise BlockingIOError(errno.EAGAIN, "somebody has it open")
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0)
         self.owners += 1
         return self
 
@@ -224,7 +224,7 @@ def test_a_program_that_waits_in_a_loop_is_wrong() -> None:
             await process.stat("/a")
 
     report = interleavings(folder, [polls], prune=False, attr_timeout=1e6, entry_timeout=1e6)
-    assert report.found[0].words == "after 10,000 steps the run has not ended: does somebody wait in a loop?"
+    assert report.found[0].words == "after 3,000 steps the run has not ended: does somebody wait in a loop?"
     assert "lines are left out" in str(report)
     assert len(str(report).splitlines()) < 200
 
@@ -317,6 +317,22 @@ async def timed_out() -> str:
 )
 def test_methods_may_await_asyncio(method: Callable[[], Any], expected: str) -> None:
     assert outcomes(method) == {expected}
+
+
+def test_a_timer_may_go_off_before_what_is_not_ready_yet() -> None:
+    async def logged() -> str:
+        loop, log = asyncio.get_running_loop(), list[str]()
+
+        def first() -> None:
+            log.append("first")
+            loop.call_soon(log.append, "second")
+
+        loop.call_soon(first)
+        loop.call_later(1, log.append, "timer")
+        await asyncio.sleep(2)
+        return " ".join(log)
+
+    assert outcomes(logged) == {"first timer second", "first second timer"}
 
 
 def test_a_timeout_may_come_before_the_daemon_does_what_it_waits_for() -> None:
@@ -424,6 +440,31 @@ def test_what_may_come_at_any_moment_excuses_errors() -> None:
     report = check_interleavings(folder, [rm], moments=["abort", "kill rm"], preemptions=0)
     assert report.interleavings is not None
     assert report.interleavings > 20
+
+
+def test_a_signal_cancels_a_method_that_awaits_or_comes_too_late() -> None:
+    seen = set()
+
+    class Slow(Folder):
+        async def unlink(self, name: str) -> None:  # type: ignore[override]
+            try:
+                await asyncio.sleep(5)
+                seen.add("slept")
+            except asyncio.CancelledError:
+                seen.add("cancelled")
+                raise
+
+    check_interleavings(lambda: Slow(a=Note()), [rm], moments=["interrupt rm"], preemptions=0)
+    assert seen == {"slept", "cancelled"}
+
+
+def test_the_same_deadlock_is_found_at_every_step() -> None:
+    sidecars = example("sidecars")
+    coarse, fine = (
+        interleavings(sidecars.Hasty, [sidecars.rm], before=sidecars.touch, every_step=every_step, preemptions=0)
+        for every_step in (False, True)
+    )
+    assert [found.names for found in fine.found] == [found.names for found in coarse.found]
 
 
 def test_every_step_of_the_kernels_end_is_finer() -> None:

@@ -10,12 +10,11 @@ import pytest
 
 from fusewire.diagrams.text import render
 from fusewire.events import Step
-from fusewire.explore.drawing import record
+from fusewire.explore.drawing import record_finding
 from fusewire.explore.report import Report, Shown
 from fusewire.explore.run import Run
 from fusewire.explore.schedule import Setting
 from fusewire.explore.search import explore
-from fusewire.explore.ways_out import WAYS
 from fusewire.kernel import waiting
 from fusewire.kernel.connection import Connection
 from fusewire.kernel.device import Device
@@ -28,8 +27,7 @@ READERS = "fc->waitq"
 
 
 def diagram(setting: Setting, shown: Shown) -> str:
-    way_out = shown.names[0] if shown.names[0] in WAYS else ""
-    return render(record(setting.scene, shown.steps, way_out=way_out))
+    return render(record_finding(setting.scene, shown.steps, shown.finding))
 
 
 def never_wake_readers(queue: WaitQueue, count: int = 1, wake: Any = WaitQueue.wake) -> None:
@@ -104,7 +102,7 @@ def test_an_abort_that_forgets_io_is_no_way_out(monkeypatch: pytest.MonkeyPatch)
     setting = Setting("tricky-deadlock")
     report = explore(setting, preemptions=0)
     (stuck,) = report.no_way_out
-    assert stuck.words == "After an abort thread 1 sleeps on req->waitq, thread 2 sleeps on page 0."
+    assert stuck.words == "After an abort: thread 1 sleeps on req->waitq, thread 2 sleeps on page 0."
     assert "thread 1, thread 2 did not end." in diagram(setting, stuck)
 
 

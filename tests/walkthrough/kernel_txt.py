@@ -37,7 +37,9 @@ def rows(text: str) -> list[tuple[str, ...]]:
 
 def is_open(cell: str) -> bool:
     """Whether a step goes on in the next line."""
-    return (cell.startswith("[") and not cell.endswith("]")) or cell.count("(") > cell.count(")")
+    if cell.startswith("["):
+        return not cell.endswith("]")
+    return cell[:1] in ("<", ">") and (cell.count("(") > cell.count(")") or "(" not in cell)
 
 
 def joined(above: str, cell: str) -> str:

@@ -29,7 +29,7 @@ examples:
   fusewire explain simple-deadlock --threads 3       a deadlock, and its cure
   fusewire explain tricky-deadlock --profile linux   another, and today's cures
   fusewire explain read --format html -o read.html   a page to step through
-  fusewire explain simple-deadlock --real            on the kernel that runs here"""
+  fusewire explain simple-deadlock --real            on the kernel running here"""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -42,7 +42,7 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("name", metavar="NAME", nargs="?", help="what to explain, such as 'unlink'")
     play = parser.add_argument_group("what is run")
-    play.add_argument("--profile", metavar="NAME", help="'linux', today's, or 'seed2005', that of kernel.txt")
+    play.add_argument("--profile", metavar="NAME", help="'linux', or 'seed2005', in which kernel.txt's own run")
     play.add_argument("--path", metavar="FILE", help="of the file that it is about (default: /mnt/fuse/file)")
     play.add_argument("--threads", type=int, metavar="N", help="of the daemon (default: 1)")
     play.add_argument("--uid", type=int, metavar="N", help="of whoever uses the filesystem (default: 0)")

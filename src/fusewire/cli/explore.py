@@ -133,9 +133,8 @@ def wanted(arguments: argparse.Namespace) -> Setting:
 def draw(setting: Setting, report: Report) -> None:
     """Print a diagram of each thing that was found."""
     from fusewire.diagrams.text import render
-    from fusewire.explore.drawing import record
+    from fusewire.explore.drawing import record_finding
 
     for shown in report.shown:
-        way_out = shown.names[0] if shown in report.no_way_out else ""
         print(f"\n{shown.schedule}\n")
-        print(render(record(setting.scene, shown.steps, title=shown.schedule, way_out=way_out)))
+        print(render(record_finding(setting.scene, shown.steps, shown.finding)))

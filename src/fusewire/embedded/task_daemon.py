@@ -99,6 +99,12 @@ async def perform(session: Session, call: Call) -> Buffers | None:
 
 
 def _given(call: Call) -> str:
-    """What a method is given, as it would be written in C; '...' is what is no string and no number."""
-    _, *given = call.arguments
-    return ", ".join(arguments([bytes(each) if isinstance(each, memoryview) else each]) or "..." for each in given)
+    """What a method is given, as it would be written in C."""
+    return ", ".join(map(_in_c, call.arguments[1:]))
+
+
+def _in_c(value: object) -> str:
+    """Return `value` as C has it; '...' for what has no short form."""
+    if value is None or isinstance(value, bool):
+        return {None: "NULL", False: "false", True: "true"}[value]
+    return arguments([bytes(value) if isinstance(value, memoryview) else value]) or "..."

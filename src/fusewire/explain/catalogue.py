@@ -40,7 +40,7 @@ def play(explanation: Explanation, options: Options) -> Recording:
     """
     name = explanation.name
     if options.profile not in explanation.profiles:
-        raise ValueError(f"'{name}' is about {' and '.join(explanation.profiles)}, not {options.profile}.")
+        raise ValueError(f"There is no '{name}' in {options.profile}, only in {' and '.join(explanation.profiles)}.")
     director = Director(f"{name}, {options.profile}", options.mountpoint)
     try:
         explanation.play(director, options.with_threads(explanation.threads))

@@ -29,8 +29,8 @@ from typing import Final, NamedTuple, Protocol
 
 from fusewire.explore.fingerprint import OPAQUE, fingerprint
 from fusewire.explore.found import BROKEN, ROOT, UNKNOWN, Finding, Found
-from fusewire.explore.run import Run
-from fusewire.explore.scene import Scenario, Scene
+from fusewire.explore.run import LONGEST, EndlessError, Run
+from fusewire.explore.scene import NotThereError, Scenario, Scene
 from fusewire.explore.stuck import Ending, ending, in_words
 from fusewire.explore.ways_out import rescue
 from fusewire.kernel.checks.connection import check, check_at_rest, check_connection, check_idle, listed
@@ -102,12 +102,19 @@ class Search:
 
     def _follow(self, branch: Branch) -> None:
         """Make one run, to its end or until it is cut; then see what ends it from each new state."""
-        with Run(self.scenario) as run:
-            for letter in branch.steps:
-                run.step(letter)
-            if self.how.check:
-                check_connection(run.scene.connection)  # so that what changes from here on is seen to
-            fresh = list(self._fresh(run, branch))
+        fresh: list[tuple[str, bytes]] = []
+        run: Run | None = None
+        try:
+            with Run(self.scenario) as run:
+                for letter in branch.steps:
+                    run.step(letter)
+                if self.how.check:
+                    check_connection(run.scene.connection)  # so that what changes from here on is seen to
+                fresh += self._fresh(run, branch)
+        except NotThereError:
+            raise
+        except Exception as error:  # in the set-up, or in the clean-up of who is asleep
+            self.found.note(broken(error), run.steps if run is not None else "", UNKNOWN)
         for way in self.how.ways_out:
             for steps, state in fresh:
                 self._try(way, steps, state)
@@ -133,6 +140,8 @@ class Search:
         readers = Readers(connection)
         try:
             run.step(letter)
+            if len(run.steps) > LONGEST:
+                raise EndlessError(f"after {LONGEST:,} steps there was no end")
             if self.how.check:
                 check(connection)
                 readers.check(run.task(letter))
@@ -199,7 +208,7 @@ class Search:
     def _try(self, way: str, steps: str, state: bytes) -> None:
         wrong = rescue(self.scenario, steps, way)
         if wrong:
-            self.found.note(Finding("no way out", (way, wrong), f"After {way} {wrong}."), steps, state)
+            self.found.note(Finding("no way out", (way, wrong), f"After {way}: {wrong}."), steps, state)
 
 
 def findings(how: Ending) -> list[Finding]:

@@ -10,12 +10,13 @@ from typing import Final
 
 from fusewire.diagrams.recording import Recording
 from fusewire.diagrams.state import State
-from fusewire.explore.run import Run
+from fusewire.explore.found import Finding
+from fusewire.explore.run import NoSuchStepError, Run
 from fusewire.explore.scene import Scenario, Scene
 from fusewire.explore.stuck import Ending, ending, in_words
 from fusewire.explore.ways_out import WAYS
 
-__all__ = ["record"]
+__all__ = ["record", "record_finding"]
 
 MOST_COLUMNS: Final = 3  # that 80 characters have room for; the tasks that are left share the last
 
@@ -26,32 +27,43 @@ def record(
     *,
     title: str = "",
     look: Callable[[Scene], State] | None = None,
-    way_out: str = "",
+    then: str = "",
 ) -> Recording:
     """Make these steps, and go on in fixed order until nobody can; return what happened.
 
     Args:
         look: sees after each event what everything is like (diagrams/state.py).
-        way_out: what comes then, a key of `WAYS`.
+        then: what comes after that, a key of `WAYS`; or the words with which the run stops after its steps.
 
     Raises:
-        ValueError: a step cannot be made.
+        NoSuchStepError: a step cannot be made.
     """
     recording = Recording(title, {})
     run = Run(scenario, lambda task, event: recording.hear(task.name, event, look(run.scene) if look else None))
     recording.columns = columns(run.scene)
-    with run:
-        try:
+    try:
+        with run:
             _follow(run, steps, recording)
+            if then and then not in WAYS:
+                recording.say("end", then)
+                return recording
             run.go_on()
             _say_how_it_ended(ending(run.scene), recording)
-            if way_out:
-                _take(run, way_out, recording)
-        except ValueError:
-            raise
-        except Exception as error:  # a mistake, which is what there is to see
-            recording.say("end", f"{type(error).__name__}: {error}")
+            if then:
+                _take(run, then, recording)
+    except NoSuchStepError:
+        raise
+    except Exception as error:  # a mistake, which is what there is to see
+        recording.say("end", f"{type(error).__name__}: {error}")
     return recording
+
+
+def record_finding(
+    scenario: Scenario, steps: str, finding: Finding, look: Callable[[Scene], State] | None = None
+) -> Recording:
+    """Return the run that shows `finding`, which was met after these steps."""
+    then = {"no way out": finding.names[0], "broken": finding.words}.get(finding.kind, "")
+    return record(scenario, steps, look=look, then=then)
 
 
 def columns(scene: Scene) -> dict[str, str]:

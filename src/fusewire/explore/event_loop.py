@@ -3,14 +3,15 @@
 asyncio runs callbacks one after the other, each to its end. So each callback is one step here, and whoever
 else can go on may do so before the next. What is ready is run in asyncio's own order: first come, first run.
 
-Time does not pass by itself. A timer may go off as soon as it is set, or at any later step; of two timers
-the earlier is first. So `asyncio.sleep(5)` lasts as long as it likes, and `asyncio.timeout(5)` comes at any
-moment: what may happen under a clock may happen here, and nothing else, provided that only the order counts.
+Time does not pass by itself. A timer may go off as soon as it is set, or at any later step, and then joins what
+is ready; of two timers the earlier is first. That is a task of its own. So `asyncio.sleep(5)` lasts as long as it
+likes, and `asyncio.timeout(5)` comes at any moment: what may happen under a clock may happen here, and nothing
+else, provided that only the order counts.
 
 There are no sockets, no threads and no other processes: a method that awaits one gets a RuntimeError. Give
 the filesystem something in their place that is awaited without them.
 
-The task is there while something is to be run, and not otherwise.
+Either task is there while it has something to do, and not otherwise.
 """
 
 from __future__ import annotations
@@ -31,9 +32,10 @@ from fusewire.events import Event
 from fusewire.kernel.clock import StandingClock
 from fusewire.kernel.tasks import Task, current, outside, standing_for, step
 
-__all__ = ["NAME", "TURN", "SceneLoop"]
+__all__ = ["CLOCK", "NAME", "TURN", "SceneLoop"]
 
 NAME: Final = "event loop"
+CLOCK: Final = "event loop's clock"
 TURN: Final = "[next callback]"
 OUTSIDE: Final = [
     "connect_accepted_socket",
@@ -72,7 +74,9 @@ class SceneLoop(asyncio.AbstractEventLoop):
         self.start = start
         self.ready: deque[asyncio.Handle] = deque()
         self.timers: list[asyncio.TimerHandle] = []  # in the order in which they go off
-        self.task: Task | None = None
+        self.task: Task | None = None  # runs what is ready
+        self.time_passes: Task | None = None  # makes timers go off
+        self.closed = False  # nothing is run any more
         self.under_way: dict[Any, Context] = {}  # asyncio's tasks that have not finished
         self.captured: asyncio.Handle | None = None  # the first step of a task that is to be run at once
         self.captures = False
@@ -102,7 +106,9 @@ class SceneLoop(asyncio.AbstractEventLoop):
         timer = asyncio.TimerHandle(when, callback, args, self, context)
         self.timers.append(timer)
         self.timers.sort(key=asyncio.TimerHandle.when)  # the sort is stable
-        self._have_task()
+        if self.time_passes is None and not self.closed:
+            self.time_passes = Task(CLOCK, self._let_time_pass())
+            self.start(self.time_passes)
         return timer
 
     def create_task(self, coro: Any, *, name: object = None, context: Context | None = None, **_: Any) -> Any:
@@ -136,6 +142,7 @@ class SceneLoop(asyncio.AbstractEventLoop):
 
     def put_away(self) -> None:
         """Close what has not finished, where it belongs; the garbage collector would do so just anywhere."""
+        self.closed = True
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # of what was never begun
             for made, context in list(self.under_way.items()):
@@ -143,7 +150,7 @@ class SceneLoop(asyncio.AbstractEventLoop):
         self.under_way.clear()
 
     def _have_task(self) -> None:
-        if self.task is None or self.task.finished:
+        if self.task is None and not self.closed:
             self.task = Task(NAME, self._turns())
             self.start(self.task)
 
@@ -151,7 +158,7 @@ class SceneLoop(asyncio.AbstractEventLoop):
         while (handle := self._next()) is not None:
             with self._seeming_to_run():
                 handle._run()
-            if self.ready or self.timers:
+            if self.ready:
                 await step(TURN)
         self.task = None  # what comes now is not run by this one any more
 
@@ -160,11 +167,17 @@ class SceneLoop(asyncio.AbstractEventLoop):
             handle = self.ready.popleft()
             if not handle.cancelled():
                 return handle
-        if not self.timers:
-            return None
-        timer = self.timers.pop(0)
-        self.clock.advance_to(max(timer.when(), self.clock.now()))
-        return timer
+        return None
+
+    async def _let_time_pass(self) -> None:
+        while self.timers:
+            timer = self.timers.pop(0)
+            self.clock.advance_to(max(timer.when(), self.clock.now()))
+            self.ready.append(timer)
+            self._have_task()
+            if self.timers:
+                await step(TURN)
+        self.time_passes = None
 
     @contextmanager
     def _seeming_to_run(self) -> Iterator[None]:
@@ -192,7 +205,7 @@ class SceneLoop(asyncio.AbstractEventLoop):
         return True
 
     def is_closed(self) -> bool:
-        return False
+        return self.closed
 
     def default_exception_handler(self, context: dict[str, Any]) -> None:
         pass

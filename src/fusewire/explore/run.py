@@ -19,18 +19,29 @@ from fusewire.events import Event
 from fusewire.explore.scene import Scenario
 from fusewire.kernel.tasks import Task, close, current
 
-__all__ = ["Run", "Watch"]
+__all__ = ["LONGEST", "EndlessError", "NoSuchStepError", "Run", "Watch"]
 
 Watch: TypeAlias = Callable[[Task, Event], None]
 
 FIRST_TASK: Final = ord("a")
 FIRST_MOMENT: Final = ord("A")
-MOST_STEPS: Final = 10_000  # of a run; the longest of ours has some hundred
+MOST_STEPS: Final = 3_000  # of a run; the longest of ours has some hundred
+LONGEST: Final = 20_000  # steps of a run
 TASKS: Final = tuple(map(chr, range(FIRST_TASK, FIRST_TASK + 26)))
+
+
+class NoSuchStepError(ValueError):
+    """The one who is to make a step is not there, or cannot go on."""
+
+
+class EndlessError(Exception):
+    """Somebody can always go on."""
 
 
 class Run:
     """A scene on its way; to be used in a `with`, which ends what is left of its tasks.
+
+    Ending them raises what their clean-up raises, unless something else is wrong already.
 
     No two at a time: there is one hook for all events. Set-up of a scene is not watched, so it is done before.
     """
@@ -50,10 +61,11 @@ class Run:
 
     def __exit__(self, kind: type[BaseException] | None, error: object, traceback: TracebackType | None) -> None:
         events.hook = None
-        close(self.scene.tasks)
-        close(self.scene.moments)
+        wrong = list(filter(None, map(closed, [*self.scene.tasks, *self.scene.moments])))
         if self.scene.put_away is not None:
             self.scene.put_away()
+        if wrong and error is None:
+            raise wrong[0]
 
     def _tell(self, event: Event) -> None:
         self.said = event.step
@@ -108,7 +120,7 @@ class Run:
         """Make these steps.
 
         Raises:
-            ValueError: one of them cannot be made; the text says which.
+            NoSuchStepError: one of them cannot be made; the text says which.
             Exception: as `step`.
         """
         for letter in steps:
@@ -120,10 +132,10 @@ class Run:
         try:
             task = self.task(letter)
         except IndexError:
-            raise ValueError(f"Step {number} is by '{letter}', who is not there: {self._who()}.") from None
+            raise NoSuchStepError(f"Step {number} is by '{letter}', who is not there: {self._who()}.") from None
         if not can_go_on(task):
             why = "has finished" if task.finished else "sleeps"
-            raise ValueError(f"Step {number} is by '{letter}', {task.name}, who {why} then.")
+            raise NoSuchStepError(f"Step {number} is by '{letter}', {task.name}, who {why} then.")
 
     def _who(self) -> str:
         both = [*zip(TASKS, self.scene.tasks, strict=False)]
@@ -131,9 +143,25 @@ class Run:
         return ", ".join(f"'{letter}' is {task.name}" for letter, task in both)
 
     def go_on(self) -> None:
-        """Go on in fixed order until no task can; errors as `step`."""
+        """Go on in fixed order until no task can.
+
+        Raises:
+            EndlessError: the run has no end, as far as we have patience.
+            Exception: as `step`.
+        """
         while ready := self.ready():
             self.step(ready[0])
+            if len(self.steps) > LONGEST:
+                raise EndlessError(f"after {LONGEST:,} steps there was no end")
+
+
+def closed(task: Task) -> Exception | None:
+    """End what is left of `task`; return what its clean-up raised."""
+    try:
+        close([task])
+    except Exception as error:
+        return error
+    return None
 
 
 def can_go_on(task: Task) -> bool:

@@ -40,9 +40,29 @@ from fusewire.kernel.vfs.dentry import Dentry
 from fusewire.kernel.vfs.superblock import Options, Superblock
 from fusewire.kernel.vfs.system import System
 
-__all__ = ["MOMENTS", "Mounted", "OneDirectory", "Scenario", "Scene", "add_moment", "mounted"]
+__all__ = [
+    "MOMENTS",
+    "Mounted",
+    "NotThereError",
+    "OneDirectory",
+    "Scenario",
+    "Scene",
+    "SetUpError",
+    "add_moment",
+    "mounted",
+]
 
 T = TypeVar("T")
+
+PATIENCE: Final = 4  # times that somebody is made to look once more
+
+
+class NotThereError(ValueError):
+    """A scene has not what was asked for; the text says what it has."""
+
+
+class SetUpError(Exception):
+    """A scene cannot even begin."""
 
 
 class OneDirectory(Filesystem):
@@ -84,19 +104,28 @@ class Mounted(NamedTuple):
     def run(self, call: Coroutine[Any, Any, Any]) -> Any:
         """Run a system call to its end, unwatched, and return what it returned.
 
+        Who sleeps though nobody is left to wake him is made to look once more: what is wrong with the kernel's end
+        is to be found by those who look for it, and a lost wake-up must not keep them from it.
+
         Raises:
-            RuntimeError: it never returns, for the daemon does not answer.
+            SetUpError: it never returns.
             BaseException: what it raised.
         """
         task = Task("before", call)
         while not task.finished:
             serving = Task("daemon", serve_one(self.device, self.session))
-            run([task, serving])
-            if not task.finished and not serving.finished:
-                close([task, serving])
-                raise RuntimeError("a call that a scene begins with never returns")
-            close([serving])
+            for _ in range(PATIENCE):
+                run([task, serving])
+                for each in (task, serving):
+                    if each.asleep_on is not None:
+                        each.asleep_on.leave(each)
+                if task.finished or serving.finished:
+                    break
+            stuck = not task.finished and not serving.finished
+            close([task, serving] if stuck else [serving])
             self.device.readers.pop(serving, None)  # it will read no more
+            if stuck:
+                raise SetUpError("a call that the scene begins with never returns")
         if isinstance(task.result, BaseException):
             raise task.result
         return task.result
@@ -185,12 +214,12 @@ class Scene:
         """Return the task of this name.
 
         Raises:
-            ValueError: there is none; the text names those that there are.
+            NotThereError: there is none.
         """
         for task in self.tasks:
             if task.name == name:
                 return task
-        raise ValueError(f"There is no task '{name}' here, only {', '.join(task.name for task in self.tasks)}.")
+        raise NotThereError(f"There is no task '{name}' here, only {', '.join(task.name for task in self.tasks)}.")
 
 
 Scenario: TypeAlias = Callable[[], Scene]  # makes everything anew, so that a state can be reached again
@@ -235,10 +264,10 @@ def add_moment(scene: Scene, what: str, name: str = "") -> None:
     """Have `what`, a key of `MOMENTS`, come at any moment, or never; a signal comes to the task of this name.
 
     Raises:
-        ValueError: there is no such moment, or no such task.
+        NotThereError: there is no such moment, or no such task.
     """
     if what not in MOMENTS:
-        raise ValueError(f"Nothing is called '{what}' that may come, only {', '.join(MOMENTS)}.")
+        raise NotThereError(f"Nothing is called '{what}' that may come, only {', '.join(MOMENTS)}.")
     if what in ("kill", "interrupt"):
         scene.task(name)
     scene.moments.append(Task(f"{what} {name}".strip(), MOMENTS[what](scene, name)))

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from fusewire.explore.run import Run, Watch
-from fusewire.explore.scene import Scenario, Scene, add_moment
+from fusewire.explore.scene import NotThereError, Scenario, Scene, add_moment
 from fusewire.explore.scenes import SCENARIOS
 from fusewire.explore.stuck import Ending, ending
 from fusewire.kernel.profile import PROFILES
@@ -93,7 +93,7 @@ def _one_of(table: Mapping[str, T], name: str, kind: str) -> T:
     if name not in table:
         near = difflib.get_close_matches(name, table, n=1)
         guess = f" Did you mean '{near[0]}'?" if near else ""
-        raise ValueError(f"There is no {kind} '{name}', only {', '.join(table)}.{guess}")
+        raise NotThereError(f"There is no {kind} '{name}', only {', '.join(table)}.{guess}")
     return table[name]
 
 
@@ -178,7 +178,7 @@ def replay(schedule: Schedule, watch: Watch | None = None) -> Outcome:
         watch: told of each event, with the task whose it is.
 
     Raises:
-        ValueError: a step cannot be made.
+        NoSuchStepError: a step cannot be made.
         Exception: a task came upon a mistake, such as an assertion that does not hold.
     """
     return run_again(schedule.scene, schedule.steps, watch)

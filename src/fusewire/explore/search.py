@@ -11,7 +11,7 @@ from fusewire.explore.found import ROOT, Finding, Found, Key
 from fusewire.explore.graph import count_runs, length, shortest
 from fusewire.explore.report import Report, Shown
 from fusewire.explore.rewind import Rewinding
-from fusewire.explore.scene import Scenario
+from fusewire.explore.scene import Scenario, SetUpError
 from fusewire.explore.schedule import Setting
 from fusewire.explore.ways_out import ways_of
 from fusewire.explore.workers import search_together
@@ -47,7 +47,7 @@ def explore(
         title: the first line of the report.
 
     Raises:
-        ValueError: `scenario` is a setting that cannot be made.
+        NotThereError: `scenario` is a setting that cannot be made.
     """
     began = time.monotonic()
     make: Scenario = Rewinding(scenario.scene if isinstance(scenario, Setting) else scenario)
@@ -73,7 +73,10 @@ def explore(
 
 def _ways(make: Scenario) -> Sequence[str]:
     """Make the scene once, to see of which profile it is."""
-    scene = make()
+    try:
+        scene = make()
+    except SetUpError:
+        return ()  # which the search tells of
     close([*scene.tasks, *scene.moments])
     return ways_of(scene.connection.profile)
 

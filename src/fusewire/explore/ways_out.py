@@ -49,13 +49,13 @@ def ways_of(profile: Profile) -> tuple[str, ...]:
 
 def rescue(scenario: Scenario, steps: str, way: str) -> str:
     """Go to the state after `steps` and take `way`; return what is wrong then, or ''."""
-    with Run(scenario) as run:
-        run.follow(steps)
-        try:
+    try:
+        with Run(scenario) as run:
+            run.follow(steps)
             for rescuer in WAYS[way](run.scene):
                 rescuer.resume()
                 run.go_on()
-        except Exception as error:
-            return f"{type(error).__name__}: {error}"
-        left = [f"{task.name} sleeps on {queue.name}" for task in run.scene.tasks if (queue := task.asleep_on)]
+            left = [f"{task.name} sleeps on {queue.name}" for task in run.scene.tasks if (queue := task.asleep_on)]
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
     return ", ".join(left)

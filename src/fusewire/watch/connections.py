@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -156,11 +156,19 @@ def open_root() -> int | None:
 
 def find_holders(
     pids: Iterable[int], connections: dict[int, Connection], mounts: Mounts, passed_over: Holding | None = None
-) -> None:
-    """Enter who holds the device of each connection; connections that fusectl did not tell of are added."""
+) -> dict[str, set[int]]:
+    """Enter who holds the device of each connection; connections that fusectl did not tell of are added.
+
+    Returns, because all descriptors are looked at here, which processes have each pipe.
+    """
     untold: list[tuple[int, int]] = []
+    pipes: dict[str, set[int]] = {}
     for pid in pids:
-        for fd in device_fds(pid):
+        for fd, target in descriptors(pid):
+            if target.startswith("pipe:"):
+                pipes.setdefault(target, set()).add(pid)
+            if not target.removesuffix(" (deleted)").endswith("fuse"):
+                continue
             info = contents(f"/proc/{pid}/fdinfo/{fd}")
             number = connection_in(info)
             if number is not None and passed_over != (pid, fd, True):
@@ -171,19 +179,20 @@ def find_holders(
         guess_holders(untold, connections, mounts)
     for connection in connections.values():
         connection.rings = any(has_ring(pid) for pid in connection.holder_pids)
+    return pipes
 
 
-def device_fds(pid: int) -> list[int]:
-    """Return the descriptors of /dev/fuse that a process has, by whatever path it is called there."""
+def descriptors(pid: int) -> Iterator[tuple[int, str]]:
+    """Yield the descriptors of a process, and what each is of."""
     place = f"/proc/{pid}/fd"
-    return [int(name) for name in names(place) if link(f"{place}/{name}").removesuffix(" (deleted)").endswith("fuse")]
+    for name in names(place):
+        yield int(name), link(f"{place}/{name}")
 
 
 def has_ring(pid: int) -> bool:
     """Tell whether a process has given /dev/fuse to an io_uring."""
-    place = f"/proc/{pid}/fd"
-    rings = [name for name in names(place) if link(f"{place}/{name}") == "anon_inode:[io_uring]"]
-    return any(b"/dev/fuse" in contents(f"/proc/{pid}/fdinfo/{name}") for name in rings)
+    rings = [fd for fd, target in descriptors(pid) if target == "anon_inode:[io_uring]"]
+    return any(b"/dev/fuse" in contents(f"/proc/{pid}/fdinfo/{fd}") for fd in rings)
 
 
 def guess_holders(untold: list[tuple[int, int]], connections: dict[int, Connection], mounts: Mounts) -> None:

@@ -26,7 +26,7 @@ from typing import Final, NamedTuple
 from fusewire.watch.ages import ages
 from fusewire.watch.connections import Connection, Fusectl, Holding, find_holders
 from fusewire.watch.mounts import Mounts, read_mounts
-from fusewire.watch.proc import PF_KTHREAD, Thread, contents, pids, thread, tids, wchan
+from fusewire.watch.proc import PF_KTHREAD, Thread, contents, link, pids, thread, tids, wchan
 from fusewire.watch.touches import Touch, touches_of
 
 __all__ = ["REQUEST_WAITS", "Glimpse", "Look", "take"]
@@ -59,6 +59,7 @@ class Look:
     connections: dict[int, Connection]
     threads: dict[int, Thread] = field(default_factory=dict)  # those that matter, by tid
     touches: dict[int, list[Touch]] = field(default_factory=dict)  # what they are about, of those that wait
+    own_pipes: set[int] = field(default_factory=set)  # tids of those who read a pipe that no other process has
     busy: set[int] = field(default_factory=set)  # tids of the machine that run, or sleep in D
     ages: dict[int, float] = field(default_factory=dict)  # seconds for which those that matter have slept
     hidden: int = 0  # processes that were not ours to look at
@@ -108,13 +109,14 @@ def take(fusectl: Fusectl, stolen: int = -1) -> Look:
         look.connections.setdefault(number, Connection(number, None))
     for number in connections_of(mounts, "virtiofs"):  # served by the host of a virtual machine: nobody here
         look.connections.pop(number, None)
-    find_holders(running, look.connections, mounts, Holding(os.getpid(), stolen, True))
+    pipes = find_holders(running, look.connections, mounts, Holding(os.getpid(), stolen, True))
     holding = {pid for connection in look.connections.values() for pid in connection.holder_pids}
     for glimpse in glimpses(running):
         if glimpse.state in "RD":
             look.busy.add(glimpse.tid)
         if glimpse.pid in holding or matters(glimpse):
             examine(look, glimpse)
+    look.own_pipes = {one.tid for one in look.threads.values() if pipes.get(pipe_of(one)) == {one.pid}}
     look.ages = ages(look.threads.values())
     look.hidden = sum(not may_see(pid) for pid in running) if os.geteuid() != 0 else 0
     look.unseen = unseen(look, fusectl)
@@ -152,6 +154,14 @@ def examine(look: Look, glimpse: Glimpse) -> None:
     if found.state == "D" or found.passes(*REQUEST_WAITS):
         known = [touch for touch in touches_of(found, look.mounts) if touch.connections <= look.connections.keys()]
         look.touches[found.tid] = known
+
+
+def pipe_of(reader: Thread) -> str:
+    """Return the pipe that a thread sleeps on until something is written to it; "" if it does not."""
+    call = reader.syscall
+    if reader.state != "S" or not reader.wchan.endswith("pipe_read") or call is None or call.name != "read":
+        return ""
+    return link(f"/proc/{reader.pid}/fd/{call.arguments[0]}")
 
 
 # --- what we could not see

@@ -56,7 +56,7 @@ from fusewire.wire.operations import OPERATIONS
 __all__ = ["SurgeryError", "operate"]
 
 ROUNDS: Final = 8  # a daemon that does the same again hangs again
-PATIENCE: Final = 5.0  # seconds that a round may take
+PATIENCE: Final = 1.5  # seconds in which an answer must have helped, or another be found
 SETTLING: Final = 2.0  # seconds for the daemon to answer what it has in hand
 PAUSE: Final = 0.02  # seconds between two tries
 FORGETS: Final = ("FORGET", "BATCH_FORGET")
@@ -142,19 +142,25 @@ def operate(number: int, tell: Callable[[str], None] = lambda _: None) -> bool:
             raise SurgeryError(f"there is no connection {number} any more")
         with stolen(connection) as device:
             for _ in range(ROUNDS):
-                one_round(fusectl, connection, device, tell)
+                answered = one_round(fusectl, connection, device, tell)
                 if not is_wedged(fusectl, number, device):
                     return True
+                if not answered:
+                    break
     return False
 
 
-def one_round(fusectl: Fusectl, connection: Connection, device: StolenDevice, tell: Callable[[str], None]) -> None:
-    """Answer requests until no thread of the daemon waits any more; give back what was read besides."""
+def one_round(fusectl: Fusectl, connection: Connection, device: StolenDevice, tell: Callable[[str], None]) -> int:
+    """Answer requests until no thread of the daemon waits any more; give back what was read besides.
+
+    Returns how many were answered.
+    """
     try:
         servers = names_of_servers(take(fusectl, device.fd), connection.number)
         with stopped(connection.holder_pids):
-            free(fusectl, connection.number, device, servers, tell)
+            answered = free(fusectl, connection.number, device, servers, tell)
         settle(fusectl, connection.number, device)
+        return answered
     finally:
         if device.held:
             tell(f"sends {len(device.held)} others to the daemon again")
@@ -164,29 +170,32 @@ def one_round(fusectl: Fusectl, connection: Connection, device: StolenDevice, te
             device.forgets = 0
 
 
-def free(fusectl: Fusectl, number: int, device: StolenDevice, servers: set[int], tell: Callable[[str], None]) -> None:
-    """Answer, one after the other, the requests that keep the daemon's threads from returning.
+def free(fusectl: Fusectl, number: int, device: StolenDevice, servers: set[int], tell: Callable[[str], None]) -> int:
+    """Answer, one after the other, the requests that keep the daemon's threads from returning; return how many.
 
     Args:
         servers: the threads of the daemons that are in it.
     """
     deadline = time.monotonic() + PATIENCE
-    sent_again = False
+    answered, sent_again = 0, False
     while time.monotonic() < deadline:
         look = take(fusectl, device.fd)
         stuck = [thread for thread in look.servers(number) if not (is_stopped(thread) or thread.is_dead)]
         if not stuck:
-            return
+            break
         device.read_all()
         victim = choose(look, servers, stuck, list(device.held.values()))
         if victim is not None:
             tell(f"answers {victim.name} of {whose(look, victim)} with EDEADLK")
             device.refuse(victim)
+            answered += 1
+            deadline = time.monotonic() + PATIENCE
         elif not sent_again and any(thread.tid in WaitGraph(look).waits for thread in stuck):
             device.resend()
             sent_again = True
             continue
         select.select([], [], [], PAUSE)
+    return answered
 
 
 def choose(look: Look, servers: set[int], stuck: list[Thread], held: list[Asked]) -> Asked | None:
@@ -280,15 +289,21 @@ def why_refused(code: int) -> str:
 def stopped(pids: list[int]) -> Iterator[None]:
     """Keep processes from running, but for what they do in the kernel; those that were stopped before stay so."""
     ours = [pid for pid in pids if state_of(pid) not in "Tt"]
-    for pid in ours:
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGSTOP)
     try:
+        for pid in ours:
+            signal_one(pid, signal.SIGSTOP)
         yield
+    except PermissionError as error:
+        raise SurgeryError("you may not stop its daemon: run it with sudo") from error
     finally:
         for pid in ours:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGCONT)
+            with suppress(PermissionError):
+                signal_one(pid, signal.SIGCONT)
+
+
+def signal_one(pid: int, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, number)
 
 
 def state_of(pid: int) -> str:

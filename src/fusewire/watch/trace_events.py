@@ -147,7 +147,7 @@ class Stack(NamedTuple):
 class Lost(NamedTuple):
     """The buffer was full: so many events are missing; 0 if Linux does not know how many."""
 
-    count: int
+    number: int
 
 
 class Other(NamedTuple):
@@ -184,6 +184,7 @@ class Traced(NamedTuple):
     comm: str  # of whoever ran; "<...>" if Linux has forgotten
     tid: int
     event: TraceEvent
+    pid: int = 0  # the process of the thread, with the option record-tgid; 0 if Linux does not know
 
 
 def integers(kind: Callable[..., TraceEvent], pattern: str) -> tuple[re.Pattern[str], Callable[..., TraceEvent]]:
@@ -231,7 +232,9 @@ PARSERS: Final[dict[str, tuple[re.Pattern[str], Callable[..., Any]]]] = {
 }
 
 NAME: Final = 16  # characters that a thread's name is padded to: it cannot be mistaken for what follows it
-LINE: Final = re.compile(rf"(.{{{NAME}}})-(\d+) +\[(\d+)\] +(?:\S+ +)?([\d.]+): (<stack trace>|\w+):? ?(.*)$")
+LINE: Final = re.compile(
+    rf"(.{{{NAME}}})-(\d+) +(?:\( *([\d-]+)\) )?\[(\d+)\] +(?:\S+ +)?([\d.]+): (<stack trace>|\w+):? ?(.*)$"
+)
 LOST: Final = re.compile(r"CPU:(\d+) \[LOST (?:(\d+) )?EVENTS\]")
 STACK: Final = "<stack trace>"
 NOT_THEIRS: Final = re.compile(  # functions of a stack that tell nothing: the tracer's own, and the way into the kernel
@@ -282,8 +285,9 @@ def parse_line(line: str) -> Traced | None:
     found = LINE.match(line)
     if found is None:
         return None
-    comm, tid, cpu, time, name, text = found.groups()
-    return Traced(float(time), int(cpu), comm.lstrip(), int(tid), parse_event(name, text))
+    comm, tid, pid, cpu, time, name, text = found.groups()
+    process = int(pid) if pid and pid.isdigit() else 0
+    return Traced(float(time), int(cpu), comm.lstrip(), int(tid), parse_event(name, text), process)
 
 
 def parse_event(name: str, text: str) -> TraceEvent:

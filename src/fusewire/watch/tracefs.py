@@ -186,7 +186,7 @@ class Tracing:
     def _count_lost(self, traced: Iterator[Traced]) -> Iterator[Traced]:
         for one in traced:
             if isinstance(one.event, Lost):
-                self.lost += max(1, one.event.count)  # where Linux does not know how many, there was one at least
+                self.lost += max(1, one.event.number)  # where Linux does not know how many, there was one at least
             else:
                 yield one
 

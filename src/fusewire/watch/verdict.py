@@ -8,10 +8,11 @@ before another did. Nothing in the circle needs a clock, so it stays.
 It is probable if that holds but for a lock whose holder nobody has seen, or a thread that a clock
 wakes, such as a Python main thread in join(timeout); suspected, if threads have moved.
 
-A deadlock may also take but some threads of a daemon, and leave others to serve: the daemon waits
-for a lock, whoever holds it waits for the daemon, and no thread but those that wait for requests is
-left to answer. The daemon might have put that request aside, for something else to answer it; so
-that is probable at most.
+A deadlock may also take but some threads of a daemon, and leave others to wait for requests: the
+daemon waits for a lock, and whoever holds it for the daemon; or a request of the daemon's own was
+read and stands in a queue behind the one that waits for it. Nobody is left who works at it. But the
+daemon might have put it aside for something to come; so that is probable at most, and suspected if
+a thread sleeps in poll, and it might come by there.
 """
 
 from __future__ import annotations
@@ -61,9 +62,15 @@ class Verdicts:
         }
 
     def closes_circle(self, wait: Wait, wedged: set[int]) -> bool:
-        """Tell whether a thread waits for a lock whose holder waits for an answer that will not come."""
-        holder = self.graph.waits.get(wait.holder or 0)
-        return wait.kind is Kind.LOCK and holder is not None and holder.connections <= wedged
+        """Tell whether a thread of a daemon waits for what only a thread like itself could give, and none does.
+
+        For a lock whose holder waits for an answer that will not come; or, for long, for an answer:
+        somebody has read that request, for there are others who would, but all of them are idle.
+        """
+        if wait.kind is Kind.LOCK:
+            holder = self.graph.waits.get(wait.holder or 0)
+            return holder is not None and holder.connections <= wedged
+        return bool(wait.connections) and self.look.ages.get(wait.thread.tid, 0.0) >= LONG
 
     def waits_of_servers(self, number: int) -> list[Wait]:
         """Return what the threads that should answer wait for themselves."""

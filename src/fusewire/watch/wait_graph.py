@@ -113,8 +113,8 @@ def polls(thread: Thread) -> bool:
     return thread.state == "S" and thread.passes(*POLLS)
 
 
-def waits_for_sibling(thread: Thread) -> bool:
-    """Tell whether only another thread of its process can wake it: on memory that nobody shares."""
+def waits_on_memory(thread: Thread) -> bool:
+    """Tell whether a thread sleeps on memory that no other process shares."""
     call = thread.syscall
     if thread.state != "S" or call is None or call.name != "futex":
         return False
@@ -123,7 +123,7 @@ def waits_for_sibling(thread: Thread) -> bool:
 
 def has_timeout(thread: Thread) -> bool:
     """Tell whether a thread that waits on memory wakes by itself, sooner or later."""
-    return thread.syscall is not None and thread.syscall.arguments[3] != 0
+    return waits_on_memory(thread) and thread.syscall is not None and thread.syscall.arguments[3] != 0
 
 
 @dataclass
@@ -212,10 +212,14 @@ class WaitGraph:
             return True
         if wait := self.waits.get(thread.tid):
             return self._is_hopeless(wait, wedged, level) and (level is Level.SLEEP or self.stood_still(thread))
-        if not waits_for_sibling(thread) or (has_timeout(thread) and level is Level.NOTHING):
+        if not self.waits_for_sibling(thread) or (has_timeout(thread) and level is Level.NOTHING):
             return False
         siblings = [other for other in self.look.threads.values() if other.pid == thread.pid]
-        return all(waits_for_sibling(t) or reads_device(t) or self.is_blocked(t, wedged, level) for t in siblings)
+        return all(self.waits_for_sibling(t) or reads_device(t) or self.is_blocked(t, wedged, level) for t in siblings)
+
+    def waits_for_sibling(self, thread: Thread) -> bool:
+        """Tell whether only another thread of its process can wake it: by memory, or a pipe, that is theirs alone."""
+        return waits_on_memory(thread) or (thread.tid in self.look.own_pipes and not self.look.hidden)
 
     def stood_still(self, thread: Thread) -> bool:
         """Tell whether a thread has not run since the look before; true if there was none."""

@@ -31,7 +31,7 @@ DATA: Final = (
         before=an_open_file,
     ),
     Operation(
-        "direct_io",
+        "direct-io",
         "read a file, past the page cache",
         "cat {path}",
         read,

@@ -13,12 +13,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from fusewire.events import named
+from fusewire.embedded.task_daemon import write_message
 from fusewire.explain.director import Director
 from fusewire.explain.explanation import Explanation, Options
 from fusewire.explain.operations.rows import HELLO, Before, Program, a_file
 from fusewire.explain.operations.stage import DETAIL, PROGRAM, Stage, finished, set_up
-from fusewire.kernel import Device, Process
+from fusewire.kernel import Process
 from fusewire.wire import (
     FUSE_ROOT_ID,
     NotifyDeleteOut,
@@ -64,21 +64,12 @@ class Notice:
     remark: str
 
 
-@named("sys_write")
-async def _write(device: Device, message: bytes) -> None:
-    await device.write(message)
-
-
-async def _notify(device: Device, message: bytes) -> None:
-    await _write(device, message)  # a call is noted if it is made while somebody watches
-
-
 def notify(stage: Stage, kind: str, parts: Parts) -> None:
     """Have a thread of the daemon that owes no answer send a notification, and all go on that can."""
     message = encode_notification(kind, parts.body, parts.names, parts.data)
     recording = stage.director.recording
     recording.columns[NOTIFIER] = recording.titles[-1]
-    finished(stage.play(_notify(stage.scene.mounted.device, message), NOTIFIER))
+    finished(stage.play(write_message(stage.scene.mounted.device, message), NOTIFIER))
 
 
 def explanation(notice: Notice) -> Explanation:
@@ -124,6 +115,9 @@ async def stat(process: Process, path: str, got: Any) -> None:
 
 async def nothing(process: Process, path: str, got: Any) -> None:
     """Leave it at that."""
+
+
+# What is told.
 
 
 def _nodeid(stage: Stage) -> int:

@@ -18,13 +18,15 @@ Source: fs/fuse/file.c, fuse_fsync, fuse_set_nowrite; fs/fs-writeback.c, writeba
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
 from fusewire.errors import os_error
 from fusewire.kernel.operations.times import flush_dirty_times, sync_times
 from fusewire.kernel.operations.write_pages import forget_clean, send_queued, state_of, wait_written, write_pages
-from fusewire.kernel.waitq import Sleep
+from fusewire.kernel.tasks import Task
+from fusewire.kernel.waitq import Sleep, WaitQueue
 
 if TYPE_CHECKING:
     from fusewire.kernel.vfs.inode import Inode
@@ -182,23 +184,53 @@ async def write_back(superblock: Superblock, older_than: float = EXPIRE) -> None
     oldest = superblock.system.clock.now() - older_than
     for inode in list(superblock.dirty_inodes):
         if inode.writeback is not None and inode.writeback.dirty_since <= oldest:
-            await _write_quietly(inode, wait=False)
+            await _held(inode, _write_unless_others_do)
 
 
 async def sync_inodes(superblock: Superblock) -> None:
-    """Send all that is dirty, and wait for it; errors are kept for who asks (sync_inodes_sb)."""
+    """Send all that is dirty, and wait for it; errors are kept for who asks (sync_filesystem).
+
+    It is sent by the flusher, who is nobody, and does not wait for WRITEs before he tells the times.
+    """
+    over, waitq = False, WaitQueue("the flusher's work")
+
+    async def work() -> None:
+        nonlocal over
+        try:
+            await _send_all(superblock)
+        finally:
+            over = True
+            waitq.wake_all()
+
+    superblock.system.runner.start(Task(f"flusher {superblock.dev}, for syncfs", work()))
+    await waitq.sleep(lambda: over, Sleep.UNINTERRUPTIBLE)
+    for inode in list(superblock.inodes.values()):
+        if inode.writeback is not None and inode.writeback.under_way:
+            await _held(inode, wait_written)
+
+
+async def _send_all(superblock: Superblock) -> None:
     for inode in list(superblock.dirty_inodes):
-        await _write_quietly(inode, wait=True)
+        await _held(inode, _send_pages_and_times)
 
 
-async def _write_quietly(inode: Inode, wait: bool) -> None:
+async def _held(inode: Inode, what: Callable[[Inode], Awaitable[None]]) -> None:
+    """Do something about an inode that may lose its last user meanwhile; nobody is told of an error."""
     inode.hold()
     try:
-        await (write_inode(inode) if wait else _write_unless_others_do(inode))
+        await what(inode)
     except OSError:
         pass  # kept for who asks, or the connection is gone
     finally:
         inode.drop()
+
+
+async def _send_pages_and_times(inode: Inode) -> None:
+    """Send all of an inode, waiting for who is at it, but for no answer to a WRITE of ours."""
+    async with state_of(inode).sync.exclusive():
+        await write_pages(inode)
+        await flush_dirty_times(inode)
+    forget_clean(inode)
 
 
 async def _write_unless_others_do(inode: Inode) -> None:
