@@ -174,18 +174,40 @@ def test_the_flusher_leaves_a_daemon_alone_that_has_enough_to_do() -> None:
 # While a WRITE is under way.
 
 
-def test_a_page_under_way_can_be_read_but_a_writer_waits() -> None:
-    file, fd = written(data=b"a" * PAGE)
+def test_a_page_under_way_can_be_read_and_written_and_is_sent_once_more() -> None:
+    file = FileDaemon(flags=WRITEBACK)
+    fd, other = file.open(), file.open()
+    file.run(file.process.pwrite(fd, b"a" * PAGE, 0))
     file.hold.add("WRITE")
-    closing = file.start(file.process.fsync(fd))
+    closing = file.start(file.process.close(other))
     assert file.run(file.process.pread(fd, 3, 0)) == b"aaa"
-    writer = file.start(file.process.pwrite(fd, b"b", 0))
+    file.run(file.process.pwrite(fd, b"b", 0))
     assert not closing.finished
-    assert not writer.finished
     file.release("WRITE")
     assert closing.finished
+    assert file.writes() == [(0, PAGE), (0, PAGE)]
+    assert file.content[0] == ord("b")
+
+
+def test_fsync_has_writers_wait() -> None:
+    file, fd = written(data=b"a" * PAGE)
+    file.hold.add("WRITE")
+    syncing = file.start(file.process.fsync(fd))
+    writer = file.start(file.process.pwrite(fd, b"b", 0))
+    assert not syncing.finished
+    assert not writer.finished
+    file.release("WRITE")
+    assert syncing.finished
     assert writer.finished
-    assert file.content[0] == ord("a")
+
+
+def test_syncfs_sends_all_in_nobodys_name_and_waits_for_no_write() -> None:
+    file, fd = written(data=b"a" * PAGE)
+    file.hold.add("WRITE")
+    assert file.start(file.process.syncfs(fd)).finished
+    sent = [each for each in file.requests if each.operation.name in ("WRITE", "SETATTR")]
+    assert [each.operation.name for each in sent] == ["WRITE", "SETATTR"]
+    assert not any(each.header.pid for each in sent)
 
 
 def test_who_forbids_writes_waits_for_those_in_flight() -> None:

@@ -87,7 +87,7 @@ async def write_message(device: Device, message: bytes) -> None:
 
 async def perform(session: Session, call: Call) -> Buffers | None:
     """Run the filesystem's method; return its reply, or that of the exception it raised."""
-    if events.hook is not None:
+    if events.hook is not None and events.hook is not events.unheard:
         note(Step.PERFORM, call.request.name.lower(), about=_given(call))
     try:
         result = call.run()

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import operator
 import types
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -78,11 +79,14 @@ class Snapshot:
         if not slots and not hasattr(thing, "__dict__"):
             raise NotPossibleError(kind.__qualname__)
         constant = {attribute for owner, attribute in CONSTANT if isinstance(thing, owner)}
-        held = [(slot, getattr(thing, slot)) for slot in slots if hasattr(thing, slot) and slot not in constant]
+        held = {slot: getattr(thing, slot) for slot in slots if hasattr(thing, slot) and slot not in constant}
         if slots and not (_is_frozen(kind)):
             missing = [slot for slot in slots if not hasattr(thing, slot)]
-            self._put_back.append(functools.partial(set_slots, thing, held, missing))
-        yield from (value for _, value in held)
+            if missing or len(held) < 2:  # of one, attrgetter returns no tuple
+                self._put_back.append(functools.partial(set_slots, thing, held, missing))
+            else:
+                self._put_back.append(functools.partial(set_changed_slots, thing, operator.attrgetter(*held), held))
+        yield from held.values()
         if hasattr(thing, "__dict__"):
             self._put_back.append(functools.partial(set_dict, thing.__dict__, thing.__dict__.copy()))
             yield from (value for attribute, value in thing.__dict__.items() if attribute not in constant)
@@ -149,12 +153,18 @@ def _is_frozen(kind: type) -> bool:
     return parameters is not None and parameters.frozen
 
 
-def set_slots(thing: object, held: list[tuple[str, object]], missing: list[str]) -> None:
-    for slot, value in held:
+def set_slots(thing: object, held: dict[str, object], missing: list[str]) -> None:
+    for slot, value in held.items():
         setattr(thing, slot, value)
     for slot in missing:
         if hasattr(thing, slot):
             delattr(thing, slot)
+
+
+def set_changed_slots(thing: object, get: Callable[[object], tuple[object, ...]], held: dict[str, object]) -> None:
+    """The same, for one that has a value in each slot, in a third of the time if it is as it was."""
+    if not all(map(operator.is_, get(thing), held.values())):
+        set_slots(thing, held, [])
 
 
 def set_dict(thing: dict[Any, Any], held: dict[Any, Any]) -> None:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from types import GeneratorType
 from typing import Any
 
@@ -70,13 +71,8 @@ def ending(scene: Scene) -> Ending:
     lost = [task for task in asleep if _would_go_on(task)]
     circle = wait_cycle(asleep) if not lost else []
     alone = [task for task, queue in asleep.items() if task not in lost and _is_alone(task, queue)]
-    told = {task: _wait(scene.connection, task, queue) for task, queue in asleep.items()}
-    return Ending(
-        {task.name: queue.name for task, queue in asleep.items()},
-        tuple(told[task] for task in circle),
-        tuple(told[task] for task in lost),
-        tuple(told[task] for task in alone),
-    )
+    waits = partial(_waits, scene.connection, asleep)
+    return Ending({task.name: queue.name for task, queue in asleep.items()}, waits(circle), waits(lost), waits(alone))
 
 
 def wait_cycle(asleep: Mapping[Task, WaitQueue]) -> list[Task]:
@@ -147,6 +143,10 @@ def why(scene: Scene, task: Task) -> str:
             words.append(_wait(scene.connection, task, queue).words)
             waiting += queue.holders()
     return ", and ".join(words)
+
+
+def _waits(connection: Connection, asleep: Mapping[Task, WaitQueue], tasks: Sequence[Task]) -> tuple[Wait, ...]:
+    return tuple(_wait(connection, task, asleep[task]) for task in tasks)
 
 
 def _wait(connection: Connection, task: Task, queue: WaitQueue) -> Wait:

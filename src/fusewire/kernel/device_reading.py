@@ -133,7 +133,8 @@ async def _read_request(device: Device, request: Request, room: int | UserBuffer
         return message
     request.move("copied")
     device.processing[request.unique] = request
-    note(Step.UNLOCK, about=request)
+    if events.hook is not None:
+        note(Step.UNLOCK, about=request)
     # A signal from now on finds the request here, and its sender sees to it: never both of us.
     interrupted = request.interrupted
     if events.hook is not None:

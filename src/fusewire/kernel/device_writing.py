@@ -163,7 +163,8 @@ async def _finish(device: Device, request: Request, error: int, source: bytes | 
     if request.stage is not COPYING_IN or (request.interrupted and request.given_up):
         raise device.ended_early(request, None, os_error(errno.ENOENT))
     device.io.remove(request)
-    note(Step.UNLOCK, about=request)
+    if events.hook is not None:
+        note(Step.UNLOCK, about=request)
     connection.finish(request, "copied", errno.EIO if refused else -error)
     if refused is not None:
         raise refused

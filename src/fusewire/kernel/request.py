@@ -16,6 +16,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
+from fusewire import events
 from fusewire.errors import ProtocolError, os_error
 from fusewire.events import Step, note
 from fusewire.kernel.sender_memory import SenderMemory
@@ -196,7 +197,8 @@ class Request:
         if self.stage not in FAULTING or (self.interrupted and self.given_up):
             raise os_error(errno.ENOENT)
         self.move("lock")
-        note(Step.LOCK, about=self)
+        if events.hook is not None:
+            note(Step.LOCK, about=self)
 
     def unlock(self) -> None:
         """End the copy of a page: a fault may come (unlock_request).
@@ -207,7 +209,8 @@ class Request:
         if self.stage is Stage.ABORTED:
             raise os_error(errno.ENOENT)
         self.move("unlock")
-        note(Step.UNLOCK, about=self)
+        if events.hook is not None:
+            note(Step.UNLOCK, about=self)
         if self.given_up:
             self.wake()
 

@@ -45,19 +45,19 @@ from typing import Final, NamedTuple
 
 from fusewire.mounting import connection_of_fd
 from fusewire.watch.connections import Connection, Fusectl
-from fusewire.watch.diagnosis import Certainty, State
 from fusewire.watch.look import Look, take
 from fusewire.watch.proc import Thread, contents
-from fusewire.watch.verdict import Verdicts, is_stopped
+from fusewire.watch.verdict import is_stopped
 from fusewire.watch.wait_graph import Kind, Level, WaitGraph, polls, reads_device
 from fusewire.wire import InHeader, encode_error, encode_notification
 from fusewire.wire.operations import OPERATIONS
 
 __all__ = ["SurgeryError", "operate"]
 
-ROUNDS: Final = 8  # a daemon that does the same again hangs again
+ROUNDS: Final = 16  # a daemon that does the same again hangs again, for each request that it has in a queue
 PATIENCE: Final = 1.5  # seconds in which an answer must have helped, or another be found
 SETTLING: Final = 2.0  # seconds for the daemon to answer what it has in hand
+SETTLED: Final = 0.1  # seconds without moving, after which a thread is taken to hang again
 PAUSE: Final = 0.02  # seconds between two tries
 FORGETS: Final = ("FORGET", "BATCH_FORGET")
 PIDFD_GETFD: Final = 438  # the same number on every architecture but Alpha
@@ -84,6 +84,7 @@ class StolenDevice:
     fd: int
     held: dict[int, Asked] = field(default_factory=dict)  # read and not answered, by number
     forgets: int = 0  # messages of them that nobody will hear of
+    sent_again: bool = False  # in this round: what the daemon had begun is among those held
 
     def read_all(self) -> None:
         """Read all requests that nobody has read yet, and hold them."""
@@ -118,6 +119,7 @@ class StolenDevice:
                 f"the kernel sends no request again: it is older than Linux 6.9 ({error.strerror})"
             ) from error
         self.held.clear()
+        self.sent_again = True
 
 
 def room() -> int:
@@ -141,17 +143,22 @@ def operate(number: int, tell: Callable[[str], None] = lambda _: None) -> bool:
         if connection is None:
             raise SurgeryError(f"there is no connection {number} any more")
         with stolen(connection) as device:
-            for _ in range(ROUNDS):
-                answered = one_round(fusectl, connection, device, tell)
-                if not is_wedged(fusectl, number, device):
+            for turn in range(ROUNDS):
+                answered = one_round(fusectl, connection, device, tell, again=turn > 0)
+                if not still_hangs(fusectl, number, device):
                     return True
                 if not answered:
                     break
     return False
 
 
-def one_round(fusectl: Fusectl, connection: Connection, device: StolenDevice, tell: Callable[[str], None]) -> int:
+def one_round(
+    fusectl: Fusectl, connection: Connection, device: StolenDevice, tell: Callable[[str], None], again: bool
+) -> int:
     """Answer requests until no thread of the daemon waits any more; give back what was read besides.
+
+    If it hangs `again`, then because what we had sent again made the daemon do the same again: so that
+    is answered, too, and not sent a third time.
 
     Returns how many were answered.
     """
@@ -159,11 +166,17 @@ def one_round(fusectl: Fusectl, connection: Connection, device: StolenDevice, te
         servers = names_of_servers(take(fusectl, device.fd), connection.number)
         with stopped(connection.holder_pids):
             answered = free(fusectl, connection.number, device, servers, tell)
+            if again and device.sent_again:
+                look = take(fusectl, device.fd)
+                for asked in list(device.held.values()):
+                    tell(f"answers {asked.name} of {whose(look, asked)} with EDEADLK")
+                    device.refuse(asked)
         settle(fusectl, connection.number, device)
         return answered
     finally:
         if device.held:
-            tell(f"sends {len(device.held)} others to the daemon again")
+            begun = "; what it had begun of them it does twice" if device.sent_again else ""
+            tell(f"sends {len(device.held)} more to the daemon again{begun}")
             device.resend()
         if device.forgets:
             tell(f"could not give back {device.forgets} messages FORGET: the daemon keeps some nodes for longer")
@@ -177,7 +190,7 @@ def free(fusectl: Fusectl, number: int, device: StolenDevice, servers: set[int],
         servers: the threads of the daemons that are in it.
     """
     deadline = time.monotonic() + PATIENCE
-    answered, sent_again = 0, False
+    answered, device.sent_again = 0, False
     while time.monotonic() < deadline:
         look = take(fusectl, device.fd)
         stuck = [thread for thread in look.servers(number) if not (is_stopped(thread) or thread.is_dead)]
@@ -190,9 +203,8 @@ def free(fusectl: Fusectl, number: int, device: StolenDevice, servers: set[int],
             device.refuse(victim)
             answered += 1
             deadline = time.monotonic() + PATIENCE
-        elif not sent_again and any(thread.tid in WaitGraph(look).waits for thread in stuck):
+        elif not device.sent_again and any(thread.tid in WaitGraph(look).waits for thread in stuck):
             device.resend()
-            sent_again = True
             continue
         select.select([], [], [], PAUSE)
     return answered
@@ -328,12 +340,13 @@ def is_futex(thread: Thread) -> bool:
     return thread.syscall is not None and thread.syscall.name == "futex"
 
 
-def is_wedged(fusectl: Fusectl, number: int, device: StolenDevice) -> bool:
-    """Look whether a connection is deadlocked, certainly or probably."""
+def still_hangs(fusectl: Fusectl, number: int, device: StolenDevice) -> bool:
+    """Look whether a thread of the daemon waits once more for what it should give itself."""
     first = take(fusectl, device.fd)
-    select.select([], [], [], 0.1)
-    verdicts = Verdicts(first, take(fusectl, device.fd))
-    if number not in verdicts.look.connections:
+    select.select([], [], [], SETTLED)
+    second = take(fusectl, device.fd)
+    if number not in second.connections:
         return False
-    verdict = verdicts.of(number)
-    return verdict.state is State.DEADLOCKED and verdict.certainty is not Certainty.SUSPECTED
+    waits = WaitGraph(second, first).waits
+    stuck = [thread for thread in second.servers(number) if thread.tid in waits]
+    return any(first.stood_still(second, thread.tid) for thread in stuck)

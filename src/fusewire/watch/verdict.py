@@ -72,6 +72,10 @@ class Verdicts:
             return holder is not None and holder.connections <= wedged
         return bool(wait.connections) and self.look.ages.get(wait.thread.tid, 0.0) >= LONG
 
+    def is_partial(self, number: int) -> bool:
+        """Tell whether others are still answered: none of the threads that are stuck waits for an answer."""
+        return all(wait.kind is Kind.LOCK for wait in self.waits_of_servers(number))
+
     def waits_of_servers(self, number: int) -> list[Wait]:
         """Return what the threads that should answer wait for themselves."""
         found = (self.graph.waits.get(thread.tid) for thread in self.graph.answering(number))
@@ -107,9 +111,9 @@ class Verdicts:
         if all(is_stopped(thread) for thread in threads):
             return Verdict(State.STOPPED, certainty, Scenario.STOPPED)
         if number in self.partly:
-            return Verdict(State.DEADLOCKED, Certainty.PROBABLE, self.scenario(number), partial=True)
+            return Verdict(State.DEADLOCKED, Certainty.PROBABLE, self.scenario(number), self.is_partial(number))
         if number in self.perhaps_partly:
-            return Verdict(State.DEADLOCKED, Certainty.SUSPECTED, self.scenario(number), partial=True)
+            return Verdict(State.DEADLOCKED, Certainty.SUSPECTED, self.scenario(number), self.is_partial(number))
         if not any(self.look.mounts.mounted(number)):
             return Verdict(State.ORPHAN, certainty, Scenario.DETACHED)
         return self.with_daemon(number, certainty)

@@ -1,7 +1,7 @@
 """Writing into the page cache alone, under WRITEBACK_CACHE: the daemon hears of it later.
 
 Page by page, as far as it goes. A page of which only a part is written is read first, unless the file
-ends before it; while it is under writeback the writer waits.
+ends before it. What is under writeback may be written to: the daemon then gets it once more.
 
 Not modelled: the limits of dirty memory but one, DIRTY_PAGES, beyond which a writer starts to write
 back.
@@ -74,7 +74,6 @@ async def _page_to_write(file: OpenFile, index: int, size: int) -> Page:
         raise os_error(errno.EINTR)
     page = await PageCache.of(file.inode).lock(index)
     try:
-        await page.wait_writeback()
         if not page.uptodate and size < PAGE:
             if index * PAGE < file.inode.attr.size:
                 await reading.fill_page(file, page)

@@ -59,7 +59,7 @@ async def _fuse_fsync(file: OpenFile, body: FsyncIn, first: int, last: int | Non
 
 @named("fuse_sync_fs")
 async def fuse_syncfs(superblock: Superblock) -> None:
-    """Write everything on a mount out; only a mount of a block device is told so (SYNCFS).
+    """Write everything on a mount out; only the daemon of a block device is told so (SYNCFS), once it has it all.
 
     Raises:
         OSError: as the daemon says. Errors of WRITEs are kept for who asks by fsync.
@@ -68,6 +68,7 @@ async def fuse_syncfs(superblock: Superblock) -> None:
         return
     await writeback.sync_inodes(superblock)
     if superblock.options.fuseblk:
+        await writeback.wait_for_writes(superblock)
         await _ask_if_known(superblock, "SYNCFS", superblock.root_inode.nodeid, SyncfsIn())
 
 

@@ -38,6 +38,7 @@ __all__ = [
     "no_writes",
     "sync_inodes",
     "sync_writes",
+    "wait_for_writes",
     "write_and_wait",
     "write_back",
     "write_before_fsync",
@@ -188,9 +189,10 @@ async def write_back(superblock: Superblock, older_than: float = EXPIRE) -> None
 
 
 async def sync_inodes(superblock: Superblock) -> None:
-    """Send all that is dirty, and wait for it; errors are kept for who asks (sync_filesystem).
+    """Have the flusher send all that is dirty; errors are kept for who asks (sync_filesystem).
 
-    It is sent by the flusher, who is nobody, and does not wait for WRITEs before he tells the times.
+    He is nobody, and tells the times without waiting for the WRITEs. Nor are these waited for by who
+    syncs: a daemon that syncs itself would wait for itself (AS_NO_DATA_INTEGRITY).
     """
     over, waitq = False, WaitQueue("the flusher's work")
 
@@ -204,6 +206,10 @@ async def sync_inodes(superblock: Superblock) -> None:
 
     superblock.system.runner.start(Task(f"flusher {superblock.dev}, for syncfs", work()))
     await waitq.sleep(lambda: over, Sleep.UNINTERRUPTIBLE)
+
+
+async def wait_for_writes(superblock: Superblock) -> None:
+    """Wait until no WRITE of pages is under way (fuse_sync_fs_writes)."""
     for inode in list(superblock.inodes.values()):
         if inode.writeback is not None and inode.writeback.under_way:
             await _held(inode, wait_written)

@@ -63,7 +63,7 @@ def syscall(
         if task is None:
             return await self.system.runner.perform(called(self, *args, **kwargs), self)
         caller, task.process = task.process, self
-        if events.hook is not None:
+        if events.hook is not None and events.hook is not events.unheard:
             note(Step.CALL, name, about=arguments(args))
         try:
             while True:
