@@ -32,6 +32,7 @@ from differential.subjects import SUBJECTS
 
 SILENCE: Final = 60.0  # seconds; a program takes a tenth of one
 SHOWN: Final = 30  # kinds of differences
+ENOUGH: Final = 10  # programs that were lost: no other will fare better
 
 
 # --- workers
@@ -128,7 +129,11 @@ class Supervisor:
     def lose(self, worker: Worker, why: str) -> None:
         self.lost += 1
         print(f"--- seed {worker.seed}: {why}", flush=True)
-        worker.restart_behind()
+        if self.lost >= ENOUGH:
+            worker.process.kill()
+            self.workers.remove(worker)
+        else:
+            worker.restart_behind()
 
 
 def report(findings: Findings, seconds: float) -> None:

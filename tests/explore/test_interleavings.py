@@ -23,11 +23,11 @@ from fusewire.kernel import Process
 from fusewire.mounting.options import MountOptionError
 from notes import Folder, Note
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 def example(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+    spec = importlib.util.spec_from_file_location(name, CHECKOUT / "examples" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -74,6 +74,8 @@ def test_the_documents_show_what_is_drawn() -> None:
     shown = [block.code for block in blocks("") if block.document.name == "explore.md"]
     assert len(shown) == 2
     assert all(code.strip("\n") in report for code in shown)
+    cured = interleavings(sidecars.Sidecars, [sidecars.rm], before=sidecars.touch)
+    assert f"of {cured.interleavings} interleavings none is wrong" in (CHECKOUT / "docs" / "explore.md").read_text()
 
 
 def test_after_the_answer_nothing_is_wrong() -> None:
@@ -173,6 +175,54 @@ def test_the_same_is_found_whether_states_are_gone_into_twice_or_not() -> None:
         return {found.words for found in owned_by_one(OneOwner, preemptions=0, **options).found}
 
     assert words(prune=True) == words(prune=False) != set()
+
+
+class Slow(Folder):
+    """Asks a store before it removes a file."""
+
+    async def unlink(self, name: str) -> None:  # type: ignore[override]
+        await asyncio.sleep(1)
+        super().unlink(name)
+
+
+class Patient(Folder):
+    """Asks two of them, for a while, and one removal at a time."""
+
+    def __init__(self, **children: fusewire.Node) -> None:
+        super().__init__(**children)
+        self.lock = asyncio.Lock()
+
+    async def unlink(self, name: str) -> None:  # type: ignore[override]
+        async with self.lock, asyncio.timeout(4):
+            await asyncio.gather(asyncio.sleep(1), asyncio.sleep(0))
+        super().unlink(name)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        (Slow, {"preemptions": 0, "threads": 2, "moments": ["abort"]}),
+        (Slow, {"preemptions": 0, "moments": ["kill rm"]}),
+        (Patient, {"preemptions": 1}),
+    ],
+    ids=["abort", "kill", "asyncio"],
+)
+def test_as_many_runs_are_counted_as_are_made_if_no_state_is_cut(kind: type[Folder], options: dict[str, Any]) -> None:
+    async def may_rm(process: Process) -> None:
+        try:
+            await process.unlink("/a")
+        except TimeoutError:
+            pass
+
+    def interleavings_of(prune: bool) -> int | None:
+        report = check_interleavings(lambda: kind(a=Note()), {"rm": may_rm}, before=looks, prune=prune, **options)
+        assert bool(report.states) is prune
+        return report.interleavings
+
+    async def looks(process: Process) -> None:
+        await process.stat("/a")
+
+    assert interleavings_of(prune=True) == interleavings_of(prune=False)
 
 
 # --- what is wrong
@@ -445,7 +495,7 @@ def test_what_may_come_at_any_moment_excuses_errors() -> None:
 def test_a_signal_cancels_a_method_that_awaits_or_comes_too_late() -> None:
     seen = set()
 
-    class Slow(Folder):
+    class Told(Folder):
         async def unlink(self, name: str) -> None:  # type: ignore[override]
             try:
                 await asyncio.sleep(5)
@@ -454,7 +504,7 @@ def test_a_signal_cancels_a_method_that_awaits_or_comes_too_late() -> None:
                 seen.add("cancelled")
                 raise
 
-    check_interleavings(lambda: Slow(a=Note()), [rm], moments=["interrupt rm"], preemptions=0)
+    check_interleavings(lambda: Told(a=Note()), [rm], moments=["interrupt rm"], preemptions=0)
     assert seen == {"slept", "cancelled"}
 
 

@@ -27,8 +27,9 @@ __all__ = ["COMMANDS", "INTERRUPTED", "main"]
 COMMANDS: Final = {
     "mount": "mount a filesystem and serve it until it is unmounted",
     "umount": "unmount it, also when its daemon is dead",
+    "top": "show all mounts, live: how they are, what waits, how fast they are",
     "doctor": "say which mounts hang, why, and what to type next",
-    "demo": "mount two filesystems, use them, check every byte, unmount",
+    "demo": "mount two filesystems, use them, then see what goes on underneath",
     "explain": "show how a request travels, step by step, from a real run",
     "explore": "try every order of a scenario's steps: deadlocks, ways out",
 }

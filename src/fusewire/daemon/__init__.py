@@ -1,7 +1,7 @@
 """The right column: who answers. One engine, and the doors to writing a filesystem.
 
 `session` is the engine without I/O, `serve` runs it; `filesystem` is the raw door, on nodeids,
-and `nodes` the front door, on objects.
+and `nodes` the front door, on objects. `notify` is what a filesystem tells the kernel unasked.
 """
 
 from __future__ import annotations

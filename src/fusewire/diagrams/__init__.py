@@ -7,5 +7,5 @@
     as_json.py page.py    for programs; and for a browser, to step through
 
 They know events, and nothing of who makes them: a recording may come from the embedded kernel, or
-from a real one. Only state.py looks into the kernel's end.
+from a real one. Only state.py and held.py look into the kernel's end.
 """

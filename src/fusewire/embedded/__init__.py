@@ -7,7 +7,7 @@
     task_server.py  the daemon's end in fixed order       device.py     for the shells of threads and asyncio
     recording.py    what was sent and answered            leaks.py      what is left over in the end
     callers.py      who calls, as a filesystem sees it    own_mount.py  a filesystem that uses its own mount
-    left_open.py    kernels that nobody has closed
+    left_open.py    kernels that nobody has closed        notifying.py  what a filesystem tells the kernel
     task_daemon.py  a daemon as one bare task, for `tasks.run`: diagrams, and the explorer of interleavings
 
 Every call exists once, awaited; the plain ones are made of it (blocking.py).

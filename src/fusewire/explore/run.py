@@ -110,6 +110,8 @@ class Run:
             if self.scene.stops is not None:
                 self._go_on_to_a_stop(task, self.scene.stops)
         else:
+            if self.last and not can_go_on(self.task(self.last)):
+                self.last = ""  # it had come to rest by itself; should the moment wake it, others may go on as well
             self.scene.moments[ord(letter) - FIRST_MOMENT].resume()
 
     def _go_on_to_a_stop(self, task: Task, stops: Collection[str]) -> None:

@@ -38,33 +38,42 @@ class Walk:
     def __init__(self, found: Mapping[int, Diagnosis]) -> None:
         self.found = found
         self.places = {number: diagnosis.place for number, diagnosis in found.items()}
-        self.shown: set[int] = set()  # tids
+        self.shown: set[int] = set()  # threads, by tid
         self.visited: set[int] = set()  # connections
+        self.way: list[tuple[str, int]] = []  # from the root to where we are: what comes again closes a circle
 
     def from_connection(self, number: int, depth: int) -> Iterator[tuple[int, str]]:
         """Yield what a connection waits for, which is its daemon."""
-        if number in self.visited:
-            yield depth, "here the circle closes"
-            return
-        self.visited.add(number)
         serving = [edge for edge in self.found[number].edges if edge.serves] if number in self.found else []
-        if serving:
+        if number in self.visited:
+            yield from self.again(("connection", number), depth)
+        elif serving:
+            self.visited.add(number)
             yield depth, f"{self.places[number]} waits for its daemon"
-        for edge in serving:
-            yield from self.from_thread(edge, depth + 1)
+            self.way.append(("connection", number))
+            for edge in serving:
+                yield from self.from_thread(edge, depth + 1)
+            self.way.pop()
 
     def from_thread(self, edge: Edge, depth: int) -> Iterator[tuple[int, str]]:
-        """Yield what a thread waits for: whoever has the lock, or connections."""
+        """Yield what a thread waits for: whoever has the lock, or a connection."""
         if edge.tid in self.shown:
-            yield depth, "here the circle closes"
+            yield from self.again(("thread", edge.tid), depth)
             return
         self.shown.add(edge.tid)
         yield depth, self.words(edge)
+        self.way.append(("thread", edge.tid))
         holder = self.edge_of(edge.holder) if edge.holder is not None else None
         if holder is not None:
             yield from self.from_thread(holder, depth + 1)
         elif edge.is_sure:
             yield from self.from_connection(edge.connections[0], depth + 1)
+        self.way.pop()
+
+    def again(self, what: tuple[str, int], depth: int) -> Iterator[tuple[int, str]]:
+        """Say of what was shown already whether it is where we came from."""
+        if what in self.way:
+            yield depth, "here the circle closes"
 
     def edge_of(self, tid: int) -> Edge | None:
         edges = (edge for diagnosis in self.found.values() for edge in diagnosis.edges)

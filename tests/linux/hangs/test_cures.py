@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import hung_mounts
-from fusewire.watch import State, cure
+from fusewire.watch import State, cure, diagnose
 from hung_mounts import Hang, state, until
 from kernel_mounts import mounts
 
@@ -171,6 +171,40 @@ def test_a_mount_that_is_well_is_left_alone(start: Start) -> None:
     assert after is not None
     assert after.state in (State.BUSY, State.SLOW)
     assert (said, caller.poll()) == ([], None)
+
+
+OURS = """
+import os, fusewire
+
+class Reentered(fusewire.File):
+    def read(self, offset, size):
+        os.stat({path!r})
+        return b""
+
+root = {{"file": Reentered(), "other": b""}}
+"""
+
+
+@pytest.mark.stress
+def test_a_daemon_that_has_its_own_request_in_a_queue_survives(tmp_path: Path) -> None:
+    """Ours has a thread that reads, and others that answer: its request is read, and waits for who waits for it."""
+    module = tmp_path / "reentered.py"
+    module.write_text(OURS.format(path=f"{tmp_path}/mnt/other"))
+    command = [sys.executable, "-m", "fusewire", "mount", f"{module}:root", "--threads", "1"]
+    hang = hung_mounts.start_program(tmp_path / "mnt", command)
+    try:
+        callers = [hang.call("cat", hang.path("file")) for _ in range(3)]
+        until(lambda: diagnose(hang.connection, gap=0.05)[0].state is State.DEADLOCKED)
+        said: list[str] = []
+        after = cure(hang.connection, said.append)
+        assert after is not None
+        assert not after.is_sick, said
+        for caller in callers:
+            caller.wait(10)
+        assert hang.daemon.poll() is None
+        assert answers(hang)
+    finally:
+        hang.end()
 
 
 @pytest.mark.parametrize("options", [pytest.param(["-s"], marks=pytest.mark.stress), []], ids=["one thread", "threads"])
