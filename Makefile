@@ -13,17 +13,17 @@ PLANTED ?=
 VENV := .venv
 IN_VENV := $(VENV)/bin/python
 PIP := $(IN_VENV) -m pip install --quiet --disable-pip-version-check
-CHECKED := $(wildcard src tests docs examples benchmarks differential fuzz torture)
+CHECKED := $(wildcard src tests docs examples benchmarks differential fuzz torture tools)
 
 # An installed environment knows the checkout by its path, and Python by a link.
 USABLE := $(shell test -x $(IN_VENV) && $(IN_VENV) -c \
   'import pip, os; print(open("$(VENV)/installed-from").read() == os.getcwd())' 2> /dev/null)
 
-.PHONY: help demo test stress lint types format torture differential bench fuzz clean distclean renew
+.PHONY: help demo test stress lint types format torture differential bench fuzz pyz clean distclean renew
 
 help:
 	@sed -n 's/^#   //p' Makefile
-	@echo 'also: make stress lint types format torture differential bench fuzz clean distclean'
+	@echo 'also: make stress lint types format torture differential bench fuzz pyz clean distclean'
 
 demo: $(VENV)/cli
 	@$(IN_VENV) -m fusewire demo $(ARGS)
@@ -58,6 +58,11 @@ bench: $(VENV)/cli
 
 fuzz: $(VENV)/dev
 	@set -e; for program in fuzz/*.py; do echo "$$program"; $(IN_VENV) "$$program" $(ARGS); done
+
+# One file that runs wherever Python does, with nothing installed: scp dist/fusewire.pyz there; python3 fusewire.pyz doctor
+pyz:
+	@$(require_python)
+	@$(PYTHON) tools/make_pyz.py dist/fusewire.pyz
 
 clean:
 	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # it is run with -I
 from kernel_mounts import raw_mount
 from raw_daemon import FILE, GETATTR, IN_HEADER, INIT, LOOKUP, READ, RawDaemon
 
-UNLINK, WRITE, FSYNC, GETXATTR = 10, 16, 20, 22
+UNLINK, WRITE, FSYNC = 10, 16, 20
 OTHER = 3  # nodeid of `other`
 WRITEBACK_CACHE, PARALLEL_DIROPS = 1 << 16, 1 << 18
 OWNER = 68  # where uid and gid are in fuse_attr
@@ -110,7 +110,7 @@ class HangingDaemon(RawDaemon):
         """Answers all."""
 
     def slow(self, opcode: int, _unique: int, _message: bytes) -> None:
-        """Takes a minute for GETATTR of a file, as a server far away may."""
+        """Takes a minute to remove a file, as a server far away may."""
         if opcode == UNLINK:
             time.sleep(60)
 
@@ -218,7 +218,8 @@ class HangingDaemon(RawDaemon):
 
     def prepare_forked_child(self) -> None:
         if os.fork() == 0:
-            os.execlp("sleep", "sleep", "600") if os.environ.get("EXEC") else time.sleep(600)
+            time.sleep(600)
+            os._exit(0)
 
     def forked_child(self, opcode: int, _unique: int, _message: bytes) -> None:
         """Is to be killed; a child of its has the device."""
@@ -233,7 +234,7 @@ class Kamikaze(HangingDaemon):
             super().answer_one(device, message)
 
 
-THREADS = {"threads": 3, "unlink_in_part": 2, "uses_itself": 2, "invalidate": 1}
+THREADS = {"threads": 3, "unlink_in_part": 2, "uses_itself": 2}  # that serve; one in all other ways
 
 if __name__ == "__main__":
     mountpoint, way, *elsewhere = sys.argv[1:]

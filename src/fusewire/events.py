@@ -134,10 +134,13 @@ def _character(character: str) -> str:
     return character if character.isprintable() else character.encode("unicode_escape").decode()
 
 
+RESTARTS: Final = {512: "ERESTARTSYS", 513: "ERESTARTNOINTR"}  # no program ever sees them (include/linux/errno.h)
+
+
 def failure(error: BaseException) -> str:
     """Return what a function of Linux would return for `error`, such as '-EINTR'."""
     number = error.errno if isinstance(error, OSError) else None
-    return "" if number is None else f"-{errno.errorcode.get(number, number)}"
+    return "" if number is None else f"-{errno.errorcode.get(number) or RESTARTS.get(number, number)}"
 
 
 def named(name: str) -> Callable[[Callable[P, A]], Callable[P, A]]:

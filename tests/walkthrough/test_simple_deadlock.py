@@ -118,5 +118,5 @@ def _answered_eintr(unique: int) -> bytes:
 @pytest.mark.parametrize(("profile", "way"), [(SEED2005, "an abort"), (SEED2005, "enough kills"), (LINUX, "an abort")])
 def test_a_rescue_frees_all_tasks_from_every_reachable_state(profile: Profile, way: str) -> None:
     report = explore(Setting("simple-deadlock", profile.name), ways_out=(way,))
-    assert report.states > 50
+    assert report.states > 20
     assert report.no_way_out == []

@@ -124,6 +124,23 @@ def test_who_moved_between_two_looks_is_not_stuck_for_certain() -> None:
     assert WaitGraph(first, first).wedged() == {40}
 
 
+def test_who_may_have_moved_unseen_is_not_stuck_for_certain() -> None:
+    """Of some threads it is not ours to know how often they ran."""
+    threads = [asks(1, 10, switches=-1), asks(2, 20)]
+    look = world(threads, {10: [file(40, "/b")], 20: [file(40, "/a")]}, {40: 1}, {40: 2})
+    assert WaitGraph(look, look).wedged() == set()
+
+
+def test_who_reads_a_pipe_that_only_he_has_is_woken_by_no_other_process() -> None:
+    threads = [asks(1, 10), thread(1, 11, "anon_pipe_read", call=Syscall(0, "read", (5,), 0, 0)), asks(2, 20)]
+    look = world(threads, {10: [file(40, "/b")], 20: [file(40, "/a")]}, {40: 1}, {40: 2})
+    assert WaitGraph(look).wedged() == set()
+    look.own_pipes = {11}
+    assert WaitGraph(look).wedged() == {40}
+    look.hidden = 1  # somebody whom we cannot see may have it, too
+    assert WaitGraph(look).wedged() == set()
+
+
 def test_a_call_of_which_we_cannot_tell_the_file_waits_where_a_request_is_left_over() -> None:
     threads = [asks(1, 10), asks(2, 20), thread(3, 30, "fuse_dev_do_read")]
     look = world(threads, {10: [], 20: [file(41, "/a")]}, {40: 1, 41: 3}, {40: 1, 41: 1})

@@ -28,6 +28,7 @@ COMMANDS: Final = {
     "mount": "mount a filesystem and serve it until it is unmounted",
     "umount": "unmount it, also when its daemon is dead",
     "top": "show all mounts, live: how they are, what waits, how fast they are",
+    "trace": "show the requests of any mount as they pass, and how long they take",
     "doctor": "say which mounts hang, why, and what to type next",
     "demo": "mount two filesystems, use them, then see what goes on underneath",
     "explain": "show how a request travels, step by step, from a real run",

@@ -33,7 +33,7 @@ columns:
 Figures need tracing, which is root's alone, and cost each request about a
 microsecond; --no-trace does without. '?' is what we may not see, '-' nothing.
 
-keys: arrows, Enter (details), / (filter), s and r (sort), l (light, dark), q;
+keys: arrows, d or Enter (details), / (filter), s, r (sort), l (light), q (quit);
 a (abort), u (unmount), t (trace) ask before they do it
 
 The screen needs the extra 'cli'. --once and --json need nothing; without a
@@ -48,7 +48,14 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("filter", metavar="WORD", nargs="*", help="show only what has this word in it: 'sshfs', 'dead'")
     parser.add_argument("--once", action="store_true", help="print a table, and end")
     parser.add_argument("--json", action="store_true", help="print all that is known, as JSON, and end")
-    parser.add_argument("--sort", choices=sort_names(), default="state", help="what comes first (state: the sick)")
+    parser.add_argument(
+        "--sort",
+        metavar="BY",
+        choices=sort_names(),
+        default="state",
+        help=f"what is most of comes first; by {', '.join(sort_names()[:-1])} or {sort_names()[-1]}. "
+        "If not given, by state: the sick come first",
+    )
     parser.add_argument("--reverse", action="store_true", help="what would come first comes last")
     parser.add_argument(
         "--interval", metavar="SECONDS", type=seconds, default=1.0, help="from one look to the next; 1 if not given"

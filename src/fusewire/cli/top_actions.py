@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
 from fusewire.cli import COMMANDS
+from fusewire.cli.top_table import printable
 from fusewire.mounting import MountError, unmount
 from fusewire.watch.diagnosis import State
 from fusewire.watch.overview import Row, act_on
@@ -40,10 +42,11 @@ def trace(row: Row) -> str:
     """Run `fusewire trace` in the terminal, until Ctrl-C."""
     if "trace" not in COMMANDS:
         return "there is no command 'trace' in this version"
-    ours = [sys.argv[0]] if sys.argv[0].endswith(".pyz") else ["-m", "fusewire"]
-    print(f"Requests of {row.diagnosis.place}; Ctrl-C leads back.", flush=True)
+    command = [sys.executable, "-m", "fusewire", "trace", str(row.number)]
+    where = os.pathsep.join(map(os.path.abspath, sys.path))  # we may be a zip, and nowhere installed
+    print(f"Requests of {printable(row.diagnosis.place)}; Ctrl-C leads back.", flush=True)
     try:
-        subprocess.run([sys.executable, *ours, "trace", str(row.number)], check=False)
+        subprocess.run(command, env={**os.environ, "PYTHONPATH": where}, check=False)
     except KeyboardInterrupt:
         pass
     return ""

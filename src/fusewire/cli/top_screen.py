@@ -80,7 +80,8 @@ class TopScreen(App[None]):
 
     CSS = """
     #summary { height: 1; text-style: bold; }
-    #table { height: 1fr; min-height: 4; }
+    #table { height: auto; max-height: 50%; }
+    #table.alone { height: 1fr; max-height: 100%; }
     #details { height: 1fr; border-top: solid $primary; display: none; }
     #details.shown { display: block; }
     #words { height: auto; }
@@ -89,14 +90,14 @@ class TopScreen(App[None]):
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "details", "details", priority=False),
+        ("d", "details", "details"),
         ("slash", "filter", "filter"),
         ("s", "sort", "sort"),
-        ("r", "reverse", "reverse"),
+        Binding("r", "reverse", "reverse", show=False),
         ("a", "abort", "abort"),
         ("u", "unmount", "unmount"),
         ("t", "trace", "trace"),
-        ("l", "light", "light"),
+        Binding("l", "light", "light", show=False),
         ("q", "quit", "quit"),
     ]
 
@@ -199,6 +200,7 @@ class TopScreen(App[None]):
 
     def action_details(self) -> None:
         self.query_one("#details").toggle_class("shown")
+        self.query_one("#table").toggle_class("alone")
 
     def action_sort(self) -> None:
         names = list(SORTS)
@@ -300,9 +302,10 @@ def details(snapshot: Snapshot, row: Row, width: int) -> list[str]:
     tree = [("  " * (depth + 1), text) for depth, text in chains(row.number, snapshot.diagnoses)]
     cure = [f"Next: {row.diagnosis.cure}"] if row.diagnosis.cure else []
     paragraphs = [
+        *(("  ", text) for text in cure),
+        *([("", ""), ("", "Who waits for whom:"), *tree, ("", "")] if tree else []),
         *(("  ", text) for text in known_besides(row.diagnosis)),
-        *([("", ""), ("", "Who waits for whom:"), *tree] if tree else []),
-        *(("", text) for text in (*([""] if cure else []), *cure, *footnotes(snapshot, []))),
+        *(("", text) for text in footnotes(snapshot, [])),
     ]
     lines = (line for indent, text in paragraphs for line in filled(indent, text, width) or [""])
     return [*brief(row.diagnosis, width), *lines]

@@ -5,6 +5,7 @@ All fits 80 columns. In a wider terminal names get more room; in a narrower one 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Final
 
@@ -15,6 +16,7 @@ __all__ = ["Lines", "duration", "histograms", "most_frequent", "table"]
 
 WIDTH: Final = 80
 NARROW: Final = 79  # below this there is no room for everything
+RESULT: Final = 10  # columns; a longer one takes them from the caller
 UNITS: Final = ((1e-3, 1e6, "us"), (1.0, 1e3, "ms"), (60.0, 1.0, "s"), (3600.0, 1 / 60, "min"))
 RED, DIM, PLAIN = "\x1b[31m", "\x1b[2m", "\x1b[0m"
 BAR: Final = 20  # characters
@@ -32,12 +34,13 @@ class Lines:
             several: tell which connection a request belongs to.
         """
         self.began, self.width, self.colour, self.several = began, max(width, 40), colour, several
-        self.who = 30 + max(0, self.width - NARROW - 6 * several)  # columns for operation and caller
+        self.who = 27 + max(0, self.width - WIDTH) - 6 * several  # columns for operation and caller
 
     def head(self) -> str:
         """Return the titles of the columns."""
-        who = f"{'operation':<11} {'caller':<{self.who - 12}}"
-        return self._fitting("time", "conn", who, "pending", "process", "bytes", "server", "result")
+        return self._fitting(
+            "time", "conn", f"{'operation':<11} caller", "pending", "process", "bytes", "server", "result"
+        )
 
     def line(self, request: Request) -> str:
         """Return what is to be said of one request that is over."""
@@ -55,9 +58,13 @@ class Lines:
         line = self._row(request, work, f"{amount(request.length)}>", reader, "waits", pending)
         return f"{DIM}{line}{PLAIN}" if self.colour else line
 
-    def _row(
-        self, request: Request, work: str, size: str, server: str, result: str, pending: str | None = None
-    ) -> str:
+    def title(self, request: Request) -> str:
+        """Return what stands above the diagram of a request."""
+        times = [f"pending {duration(request.pending)}", f"processing {processing(request)}"]
+        result = "waits" if request.ended is None else request.error_name or "ok"
+        return f"{request.operation} {request.unique} of {name(request.caller)}: {', '.join([*times, result])}\n"
+
+    def _row(self, request: Request, work: str, size: str, server: str, result: str, pending: str | None = None) -> str:
         who = f"{request.operation:<11} {name(request.caller)}"
         pending = duration(request.pending) if pending is None else pending
         time = f"{request.sent - self.began:.3f}"
@@ -67,10 +74,10 @@ class Lines:
         self, time: str, connection: str, who: str, pending: str, work: str, size: str, server: str, result: str
     ) -> str:
         number = f"{connection:>5} " if self.several else ""
-        cut = who if len(who) <= self.who else f"{who[: self.who - 1]}~"
-        line = f"{time:>8} {number}{cut:<{self.who}} {pending:>7} {work:>7} {result:<9}"
-        optional = [f" {size:>9}", f" {server:>7}"] if self.width >= NARROW else []
-        return "".join([line, *optional])[: self.width].rstrip()
+        room = self.who - max(0, len(result) - RESULT)
+        cut = who if len(who) <= room else f"{who[: room - 1]}~"
+        optional = f" {size:>9} {server:>7}" if self.width >= NARROW else ""
+        return f"{time:>7} {number}{cut:<{room}} {pending:>7} {work:>7}{optional} {result}".rstrip()
 
 
 def processing(request: Request) -> str:
@@ -164,7 +171,9 @@ def bar(count: int, most: int) -> str:
 
 def most_frequent(statistics: Statistics) -> Iterator[str]:
     """Yield which errors there were, and who called most."""
-    errors = [(count, operation, error) for operation, one in statistics.by_count() for error, count in one.errors.items()]
+    errors = [
+        (count, operation, error) for operation, one in statistics.by_count() for error, count in one.errors.items()
+    ]
     if errors:
         yield ""
         yield "errors"

@@ -15,7 +15,8 @@ from contextlib import contextmanager
 
 from fusewire import events
 from fusewire.daemon.session import Buffers, Call, Session
-from fusewire.events import Step, arguments, named, note
+from fusewire.embedded.in_c import given
+from fusewire.events import Step, named, note
 from fusewire.kernel.device import Device
 from fusewire.kernel.tasks import current
 
@@ -88,7 +89,7 @@ async def write_message(device: Device, message: bytes) -> None:
 async def perform(session: Session, call: Call) -> Buffers | None:
     """Run the filesystem's method; return its reply, or that of the exception it raised."""
     if events.hook is not None and events.hook is not events.unheard:
-        note(Step.PERFORM, call.request.name.lower(), about=_given(call))
+        note(Step.PERFORM, call.request.name.lower(), about=given(call))
     try:
         result = call.run()
         if inspect.isawaitable(result):
@@ -96,15 +97,3 @@ async def perform(session: Session, call: Call) -> Buffers | None:
     except Exception as error:
         return session.fail(call, error)
     return session.reply(call, result)
-
-
-def _given(call: Call) -> str:
-    """What a method is given, as it would be written in C."""
-    return ", ".join(map(_in_c, call.arguments[1:]))
-
-
-def _in_c(value: object) -> str:
-    """Return `value` as C has it; '...' for what has no short form."""
-    if value is None or isinstance(value, bool):
-        return {None: "NULL", False: "false", True: "true"}[value]
-    return arguments([bytes(value) if isinstance(value, memoryview) else value]) or "..."

@@ -307,7 +307,7 @@ def _frame(generator: Any, frame: types.FrameType | None) -> Parts:
     bound = frame.f_locals  # in Python 3.11 and 3.12 a dict that the frame keeps, and is found in it afterwards
     referents = gc.get_referents(generator)
     in_hand = [thing for thing in referents if type(thing) not in PASSED_OVER and thing is not bound]
-    return generator.__qualname__, frame.f_lasti, " ".join(bound), *in_hand
+    return generator.__qualname__, frame.f_lasti, " ".join(sorted(bound)), *in_hand
 
 
 def _exception(error: BaseException) -> Parts:

@@ -51,6 +51,7 @@ from fusewire.explore.report import Report, Shown
 from fusewire.explore.schedule import expand
 from fusewire.explore.search import explore
 from fusewire.kernel.profile import LINUX, Profile
+from fusewire.kernel.syscalls.base import OTHER_NAMES
 from fusewire.kernel.syscalls.process import Process
 from fusewire.served import Served
 
@@ -60,16 +61,17 @@ DAEMON: Final = "FUSE filesystem daemon"
 LONGEST: Final = 150  # lines of a diagram in a report
 EASIER: Final = (0, 1, 2)  # bounds that are tried before there is none
 
-SYSTEM_CALLS: Final = frozenset(f"sys_{name}" for name, _ in inspect.getmembers(Process, inspect.iscoroutinefunction))
+METHODS: Final = [name for name, _ in inspect.getmembers(Process, inspect.iscoroutinefunction)]
+SYSTEM_CALLS: Final = frozenset(f"sys_{OTHER_NAMES.get(name, name)}" for name in METHODS)
 DETAIL: Final = Detail(
     steps=frozenset({Step.QUEUE, Step.PERFORM, Step.MATCH, Step.SLEEP, Step.ACQUIRE, Step.RELEASE, Step.LOCK_PAGE}),
-    calls=SYSTEM_CALLS - {"sys_read", "sys_write"} | {"fuse_dev_write"},
+    calls=SYSTEM_CALLS | {"fuse_dev_write"},
     without=frozenset({"fc->waitq", "what it awaits"}),
     words={
         Step.QUEUE: "[queue {detail}]",
         Step.MATCH: "[answer {detail}]",
-        (Step.CALL, "fuse_dev_write"): ">write()",
-        (Step.RETURN, "fuse_dev_write"): "<write()",
+        (Step.CALL, "fuse_dev_write"): ">sys_write()",
+        (Step.RETURN, "fuse_dev_write"): "<sys_write()",
     },
 )
 

@@ -1,4 +1,4 @@
-"""What the daemon of somebody's own filesystem runs on in a scene: a runner, a device, notifications.
+"""What the daemon of somebody's own filesystem runs on in a scene: a runner, and notifications.
 
 The daemon is `TaskServer`, that of the embedded kernel in fixed order. It asks its runner for two things: to run a
 task beside the others, and to carry out a coroutine that may await asyncio. Here the first puts the task
@@ -13,18 +13,16 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeVar
 
 from fusewire.embedded.notifying import at_once
-from fusewire.embedded.task_daemon import read_message, write_message
 from fusewire.errors import os_error
 from fusewire.explore.event_loop import SceneLoop
 from fusewire.explore.scene import Scene
 from fusewire.kernel.clock import StandingClock
 from fusewire.kernel.device import Device
-from fusewire.kernel.request import Request
 from fusewire.kernel.runners import method_here
 from fusewire.kernel.syscalls.process import Process
 from fusewire.kernel.tasks import Killed, Task, running
 
-__all__ = ["MOST_TASKS", "NamedDevice", "OwnNotifications", "OwnRunner"]
+__all__ = ["MOST_TASKS", "OwnNotifications", "OwnRunner"]
 
 T = TypeVar("T")
 
@@ -96,26 +94,6 @@ class OwnRunner:
             coroutine.close()
 
 
-class NamedDevice:
-    """The device, whose reads and writes are noted under the names of the system calls that they are."""
-
-    def __init__(self, device: Device) -> None:
-        self.device = device
-
-    async def read(self, size: int) -> bytes:
-        return await read_message(self.device, size)
-
-    async def write(self, message: bytes) -> None:
-        await write_message(self.device, message)
-
-    @property
-    def processing(self) -> dict[int, Request]:
-        return self.device.processing
-
-    def close(self) -> None:
-        self.device.close()
-
-
 class OwnNotifications:
     """The device, for a `Notifier` (daemon/notify.py)."""
 
@@ -128,5 +106,5 @@ class OwnNotifications:
         at_once(self.device.write(message))
 
     async def notify_async(self, message: bytes) -> None:
-        written = write_message(self.device, message)
+        written = self.device.write(message)
         await (written if running() is not None else self.runner.perform(written))

@@ -29,7 +29,7 @@ from fusewire.embedded.plan import kernel_options
 from fusewire.embedded.task_server import TaskServer
 from fusewire.events import Step
 from fusewire.explore.event_loop import TURN
-from fusewire.explore.own_daemon import NamedDevice, OwnNotifications, OwnRunner
+from fusewire.explore.own_daemon import OwnNotifications, OwnRunner
 from fusewire.explore.scene import Mounted, Scene, add_moment
 from fusewire.explore.stuck import why
 from fusewire.kernel.connection import Connection
@@ -114,8 +114,8 @@ class Own:
         self.process = scene.mounted.process
         runner = self.runner = OwnRunner(scene)
         scene.system.runner = runner  # type: ignore[assignment]  # nobody in a scene asks for more of it
-        session, device = scene.mounted.session, NamedDevice(scene.mounted.device)
-        session.notify_now.device = OwnNotifications(runner, scene.mounted.device)
+        session, device = scene.mounted.session, scene.mounted.device
+        session.notify_now.device = OwnNotifications(runner, device)
         self.server = TaskServer(session, device, plan.threads, Stall(), runner, fail)  # type: ignore[arg-type]
 
     def prepare(self) -> None:

@@ -17,6 +17,7 @@ from collections import deque
 from itertools import chain
 from typing import TYPE_CHECKING, Final
 
+from fusewire import events
 from fusewire.events import Step, note
 from fusewire.wire import BatchForgetIn, ForgetIn, ForgetOne, InHeader, encode_request
 
@@ -78,5 +79,6 @@ def forget(connection: Connection, nodeid: int, nlookup: int) -> None:
         connection.ask_background("FORGET", nodeid, ForgetIn(nlookup), nocreds=True)
         return
     connection.forgets.queue.append((nodeid, nlookup))
-    note(Step.QUEUE_FORGET)
+    if events.hook is not None and events.hook is not events.unheard:
+        note(Step.QUEUE_FORGET, about=f"nodeid {nodeid}, nlookup {nlookup}")
     connection.waitq.wake()

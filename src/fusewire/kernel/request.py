@@ -25,6 +25,7 @@ from fusewire.kernel.tasks import Task
 from fusewire.kernel.waitq import WaitQueue
 from fusewire.wire import (
     FUSE_KERNEL_MINOR_VERSION,
+    FUSE_UNIQUE_RESEND,
     NO_EXTENSIONS,
     Extensions,
     InHeader,
@@ -131,9 +132,13 @@ class Request:
         return f"<Request {self.unique} {self.stage.value}>"
 
     def __str__(self) -> str:
-        """What is asked, and its number once it has one: 'UNLINK 4'. Empty before anything is asked."""
+        """What is asked, and its number once it has one: 'UNLINK 4'. Empty before anything is asked.
+
+        One that was sent before says so: 'UNLINK 4 again'.
+        """
         name = self.operation.name if hasattr(self, "operation") else ""
-        return f"{name} {self.unique}" if self.unique else name
+        again = " again" if self.unique & FUSE_UNIQUE_RESEND else ""
+        return f"{name} {self.unique & ~FUSE_UNIQUE_RESEND}{again}" if self.unique else name
 
     def ask(
         self,

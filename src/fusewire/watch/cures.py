@@ -14,6 +14,7 @@ Source: fs/fuse/dev.c, request_wait_answer; mm/filemap.c, filemap_fault.
 
 from __future__ import annotations
 
+import os
 from shlex import quote
 
 from fusewire.mounting.fusectl import CONNECTIONS, is_mounted
@@ -33,7 +34,7 @@ def cure_of(verdicts: Verdicts, number: int, verdict: Verdict) -> str:
         case State.STOPPED:
             return f"kill -CONT {joined(pids)}"
         case State.DEAD:
-            return f"fusewire umount {quote(mountpoint(verdicts, number))}"
+            return burial(verdicts, number)
         case State.DEADLOCKED if is_operable(verdicts, number, verdict):
             return f"fusewire doctor --fix {number}"
         case State.DEADLOCKED if not verdict.partial and kill_ends(verdicts, number):
@@ -61,6 +62,15 @@ def abortion(verdicts: Verdicts, number: int) -> str:
 
 def joined(pids: list[int]) -> str:
     return " ".join(map(str, pids))
+
+
+def burial(verdicts: Verdicts, number: int) -> str:
+    """Return the command that unmounts what is left, in another mount namespace if it is only there."""
+    ours = verdicts.look.mounts.view_of(os.getpid())
+    places = sorted(verdicts.look.mounts.mounted(number), key=lambda found: found[0] is not ours)
+    view, mount = places[0]
+    command = f"umount --lazy {quote(mount.mountpoint)}"
+    return f"fusewire {command}" if view is ours else f"nsenter --mount=/proc/{view.pid}/ns/mnt {command}"
 
 
 def mountpoint(verdicts: Verdicts, number: int) -> str:

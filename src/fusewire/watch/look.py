@@ -32,13 +32,9 @@ from fusewire.watch.touches import Touch, touches_of
 __all__ = ["REQUEST_WAITS", "Glimpse", "Look", "take"]
 
 
-def kernel_release() -> tuple[int, ...]:
-    """Return the first two numbers of the kernel's version."""
-    return tuple(map(int, re.findall(r"\d+", os.uname().release)[:2]))
-
-
 REQUEST_WAITS: Final = ("request_wait_answer", "fuse_get_req")  # for the answer; before it is sent, for INIT or room
-TELLS_HOLDERS: Final = kernel_release() >= (6, 18)  # whether fdinfo says which connection a device serves
+RELEASE: Final = tuple(map(int, re.findall(r"\d+", os.uname().release)[:2]))
+TELLS_HOLDERS: Final = RELEASE >= (6, 18)  # whether fdinfo says which connection a device serves
 
 
 class Glimpse(NamedTuple):
@@ -92,7 +88,8 @@ class Look:
         first, second = self.threads.get(tid), later.threads.get(tid)
         if first is None or second is None or first.pid != second.pid:
             return False
-        return second.state in "SDTtZX" and (first.switches, first.state) == (second.switches, second.state)
+        unmoved = (first.switches, first.state) == (second.switches, second.state)
+        return unmoved and first.switches >= 0 and second.state in "SDTtZX"
 
 
 def take(fusectl: Fusectl, stolen: int = -1) -> Look:

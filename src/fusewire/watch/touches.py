@@ -3,7 +3,8 @@
     a descriptor     /proc/PID/fdinfo/FD names the mount, /proc/PID/fd/N the path
     a path           is read from the memory of the process, and followed as text (mounts.py)
     a page fault     is on some page of a file that is mapped: on which, the kernel does not tell us
-    a flusher        writes the pages of one filesystem, and has its number in its name: flush-0:47
+    a flusher        writes the pages of one filesystem, and has its number in its name: flush-0:47; so
+                     has one that reads and writes the file behind a loop device
     close, and exit  have let go of the descriptor already: of nothing that we could read
 
 A path lies in memory that may itself be a mapped file on the mount that hangs, and then to read it
@@ -21,7 +22,7 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from fusewire.mounting.fusectl import connection_in
-from fusewire.watch.mounts import NOWHERE, Mounts, Place, View
+from fusewire.watch.mounts import LOOP, NOWHERE, Mounts, Place, View
 from fusewire.watch.patience import within
 from fusewire.watch.proc import Thread, contents, link
 from fusewire.watch.syscalls import AT_FDCWD, Lead, row_of
@@ -57,7 +58,7 @@ class Touch(NamedTuple):
 def touches_of(thread: Thread, mounts: Mounts) -> list[Touch]:
     """Return the files on FUSE that a thread's call is about; none if it is about others, or we cannot tell."""
     if thread.is_kernel:
-        return list(touch_of_flusher(thread))
+        return [touch for touch in touches_of_kernel_thread(thread, mounts) if touch.connections]
     view = mounts.view_of(thread.pid)
     if view is None or thread.is_exiting:
         return []
@@ -79,12 +80,14 @@ def is_copying(thread: Thread) -> bool:
     return thread.syscall is not None and thread.syscall.name in ("write", "writev", "vmsplice", "pwrite64", "pwritev")
 
 
-def touch_of_flusher(thread: Thread) -> Iterator[Touch]:
-    """A kernel's thread writes back the pages of a filesystem."""
-    found = re.search(r"flush-(\d+):(\d+)", thread.comm)
-    if found and found[1] == "0":  # filesystems without a disk; whether it is a FUSE one, the connections tell
-        number = int(found[2])
+def touches_of_kernel_thread(thread: Thread, mounts: Mounts) -> Iterator[Touch]:
+    """Yield for whom a thread of the kernel works: its name tells, as long as it does."""
+    if found := re.search(r"flush-0:(\d+)", thread.comm):  # of filesystems without a disk: one of FUSE, or another
+        number = int(found[1])
         yield Touch(Place(frozenset([number]), (0, number), ""), f"changed pages of connection {number}")
+    elif found := re.search(r"loop(\d+)$", thread.comm):
+        device = LOOP, int(found[1])
+        yield Touch(Place(mounts.below.get(device, frozenset()), device, ""), f"the file behind loop{found[1]}")
 
 
 # --- arguments

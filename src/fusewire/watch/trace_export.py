@@ -1,8 +1,9 @@
 """Requests for other programs: a line of JSON each, and a file for ui.perfetto.dev or chrome://tracing.
 
 In that file every thread has a track: on its caller's a request lasts from when it was sent until it was over, on its
-server's from when it was read; an arrow leads from the one to the other. What lasts on one track may lie within another,
-but not cross it. So where a thread has several requests under way, as one that reads ahead has, the track has lanes.
+server's from when it was read; an arrow leads from the one to the other. What lasts on one track may lie within
+another, but not cross it. So where a thread has several requests under way, as one that reads ahead has, the track has
+lanes.
 
 Source: the Trace Event Format of Chromium's catapult, "JSON Array Format": its `]` may be missing, so that
 a file is good whenever we are ended.
@@ -24,7 +25,7 @@ LANES: Final = 1 << 23  # numbers from here on are no thread's: PID_MAX_LIMIT is
 
 
 def as_data(request: Request, epoch: float = 0.0) -> dict[str, Any]:
-    """Return all that is known of a request; `epoch` is when the clock of the trace was 0, in seconds of time.time()."""
+    """Return all that is known of a request; `epoch` is when the clock of the trace was 0, as time.time() counts."""
     return {
         "time": round(epoch + request.sent, 6),
         "connection": request.connection,

@@ -20,7 +20,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Final, NamedTuple
 
-from fusewire.mounting import MountError, unmount
+from fusewire.mounting import MountError, read_table, unmount
 from fusewire.watch.connections import Fusectl
 from fusewire.watch.diagnose import diagnose
 from fusewire.watch.diagnosis import Certainty, Diagnosis, State
@@ -82,9 +82,9 @@ def steps(diagnosis: Diagnosis, fusectl: Fusectl) -> Iterator[Step]:
                 yield Step(f"Kill {diagnosis.daemon}: SIGKILL", lambda _: signal_all(pids, signal.SIGKILL))
             yield Step("Abort the connection: every call on the mount fails", lambda _: abort(fusectl, number, pids))
         case State.DEAD:
-            for mountpoint in diagnosis.mountpoints:
-                if " (as " not in mountpoint:
-                    yield Step(f"Unmount {mountpoint}", partial(take_away, mountpoint))
+            ours = [mount for mount in read_table() if mount.is_fuse and mount.connection == number]
+            for mount in ours:  # what lies in other namespaces is not ours to change
+                yield Step(f"Unmount {mount.mountpoint}", partial(take_away, mount.mountpoint))
 
 
 def surgery(number: int, tell: Tell) -> None:

@@ -132,8 +132,8 @@ class Verdicts:
         oldest = self.oldest(number)
         if connection.waiting == 0:
             return Verdict(State.IDLE, certainty)
-        if connection.waiting is None and oldest is None:
-            return Verdict(State.UNKNOWN, Certainty.SUSPECTED)
+        if connection.waiting is None and oldest is None:  # nobody whom we see waits
+            return Verdict(State.IDLE, Certainty.PROBABLE)
         if oldest is None or oldest < LONG:
             return Verdict(State.BUSY, certainty)
         return Verdict(State.SLOW, certainty, Scenario.FORKED_CHILD if self.is_forked_child(number) else None)

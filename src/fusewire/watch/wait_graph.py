@@ -24,8 +24,8 @@ A wait is only believed if it is sure where it leads. Two kinds need more than a
   this very lock; or else nobody is left that could hold it: no thread of the machine has been
   running, or asleep in D for another reason, in both of two looks. Otherwise the wait is *assumed*.
 
-Source: Documentation/filesystems/fuse/fuse.rst, "Interrupting filesystem operations"; the greatest
-fixpoint is that of "The deadlock detection problem" in any book on operating systems.
+Source: fs/fuse/dev.c, request_wait_answer; mm/filemap.c, folio_wait_bit_common; the greatest
+fixpoint is the usual one for deadlocks where a thread needs all of what it waits for.
 """
 
 from __future__ import annotations

@@ -174,7 +174,7 @@ def test_a_mount_without_a_daemon_is_dead(start: Start) -> None:
     hang.daemon.wait()
     found = look_at(hang)
     assert (found.state, found.scenario, found.servers) == (State.DEAD, Scenario.DEAD, ())
-    assert found.cure == f"fusewire umount {hang.mountpoint}"
+    assert found.cure == f"fusewire umount --lazy {hang.mountpoint}"
 
 
 def test_a_child_that_inherited_the_device_is_found(start: Start) -> None:

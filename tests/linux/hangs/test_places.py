@@ -151,6 +151,14 @@ def test_an_ordinary_user_sees_what_is_his_own(way: str, caller: str, function: 
     assert found["certainty"] == "certain"
 
 
+def test_an_ordinary_user_frees_a_daemon_of_his_own() -> None:
+    script = AS_USER.replace(
+        "print(json", "from fusewire.watch import cure; found = cure(hang.connection, str); print(json"
+    )
+    found = json.loads(python_as_user(script, "unlink", "rm -f", "do_unlinkat"))
+    assert (found["state"], [server["ready"] for server in found["servers"]]) == ("idle", [1])
+
+
 # --- daemons in C, and the command
 
 
@@ -207,3 +215,22 @@ def test_the_doctor_takes_a_path_in_the_mount_or_the_number(hang: Hang, doctor: 
 def test_the_doctor_knows_what_is_no_mount(doctor: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
     assert doctor(str(tmp_path)) == (2, f"fusewire: no FUSE mount is at {tmp_path}\n")
     assert doctor("999999") == (2, "fusewire: there is no FUSE connection 999999\n")
+
+
+def test_what_is_dead_in_another_namespace_is_unmounted_there(tmp_path: Path) -> None:
+    (tmp_path / "mnt").mkdir()
+    hang = hung_mounts.start(tmp_path / "mnt", "idle")
+    script = f"mount --bind {hang.mountpoint} /mnt; echo; exec sleep 60"
+    with subprocess.Popen(["unshare", "-m", "sh", "-c", script], stdout=subprocess.PIPE) as other:
+        try:
+            assert other.stdout is not None
+            other.stdout.readline()
+            umount(hang.mountpoint, MNT_DETACH)
+            hang.daemon.kill()
+            hang.daemon.wait()
+            (found,) = diagnose(hang.connection, gap=0)
+            assert found.state is State.DEAD
+            assert found.cure.startswith(f"nsenter --mount=/proc/{other.pid}/ns/mnt umount --lazy ")
+        finally:
+            other.kill()
+            hang.end()
