@@ -27,14 +27,14 @@ columns:
   BLOCKED IN  how many of the daemon's threads wait for FUSE themselves, where
   WAITING     requests without an answer; OLDEST: for how long somebody waits
   REQ/S       requests answered in a second, of the last ten; ERRORS: the share
-              that failed; P50, P99: what the slowest of 50 and 99 % took
+              that failed; P50, P99: half took less, one of a hundred more
   LIMITS      max_background/congestion_threshold
 
 Figures need tracing, which is root's alone, and cost each request about a
 microsecond; --no-trace does without. '?' is what we may not see, '-' nothing.
 
-keys: arrows, d or Enter (details), / (filter), s, r (sort), l (light), q (quit);
-a (abort), u (unmount), t (trace) ask before they do it
+keys: arrows, d or Enter (details), / (filter), s and r (sort), l (light), q;
+a (abort), u (unmount) and t (trace) ask before they do it
 
 The screen needs the extra 'cli'. --once and --json need nothing; without a
 terminal --once is what you get, as wide as it comes. Exit code: 0"""
@@ -53,8 +53,8 @@ def parser() -> argparse.ArgumentParser:
         metavar="BY",
         choices=sort_names(),
         default="state",
-        help=f"what is most of comes first; by {', '.join(sort_names()[:-1])} or {sort_names()[-1]}. "
-        "If not given, by state: the sick come first",
+        help=f"what comes first, or is most; by {', '.join(sort_names()[:-1])} or {sort_names()[-1]}. "
+        "If not given, by state: the sick first",
     )
     parser.add_argument("--reverse", action="store_true", help="what would come first comes last")
     parser.add_argument(

@@ -118,7 +118,8 @@ class TopScreen(App[None]):
         yield table
         with VerticalScroll(id="details", classes="shown"):
             yield Static("", id="words")
-        yield Input(placeholder="words that must occur in a row; Enter: done, Escape: all", id="filter")
+        hint = "words that must occur in a row; Enter: done, Escape: all"
+        yield Input(placeholder=hint, select_on_focus=False, id="filter")
         yield Footer()
 
     def on_mount(self) -> None:
@@ -181,7 +182,7 @@ class TopScreen(App[None]):
     def draw_details(self) -> None:
         width = max(20, self.size.width - PADDING)
         row = self.selected
-        lines = [] if row is None or self.snapshot is None else details(self.snapshot, row, width)
+        lines = details(self.snapshot, row, width) if row and self.snapshot else ["There is nothing to show."]
         self.query_one("#words", Static).update(Text("\n".join(map(printable, lines))))
 
     @property

@@ -131,6 +131,8 @@ def run(arguments: argparse.Namespace) -> int:
     from fusewire.cli.trace_view import Viewer
     from fusewire.watch.trace import Trace
 
+    if arguments.json and arguments.diagram:
+        raise CommandError("a diagram is no JSON: give --diagram or --json", code=USAGE)
     trace = Trace(targets(arguments.target), drawn=arguments.diagram)
     with contextlib.ExitStack() as stack:
         stack.enter_context(trace)

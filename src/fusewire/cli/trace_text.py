@@ -60,9 +60,9 @@ class Lines:
 
     def title(self, request: Request) -> str:
         """Return what stands above the diagram of a request."""
-        times = [f"pending {duration(request.pending)}", f"processing {processing(request)}"]
-        result = "waits" if request.ended is None else request.error_name or "ok"
-        return f"{request.operation} {request.unique} of {name(request.caller)}: {', '.join([*times, result])}\n"
+        phases = f"pending {duration(request.pending)}, processing {processing(request)}, {request.error_name or 'ok'}"
+        result = "not answered" if request.ended is None else phases
+        return f"{request.operation} {request.unique} of {name(request.caller)}: {result}\n"
 
     def _row(self, request: Request, work: str, size: str, server: str, result: str, pending: str | None = None) -> str:
         who = f"{request.operation:<11} {name(request.caller)}"
@@ -171,14 +171,12 @@ def bar(count: int, most: int) -> str:
 
 def most_frequent(statistics: Statistics) -> Iterator[str]:
     """Yield which errors there were, and who called most."""
-    errors = [
-        (count, operation, error) for operation, one in statistics.by_count() for error, count in one.errors.items()
-    ]
+    errors = Counter({f"{name} {error}": n for name, one in statistics.by_count() for error, n in one.errors.items()})
     if errors:
         yield ""
         yield "errors"
-        for count, operation, error in sorted(errors, reverse=True)[:MOST_ERRORS]:
-            yield f"{count:>9}  {operation} {error}"
+        for text, count in errors.most_common(MOST_ERRORS):
+            yield f"{count:>9}  {text}"
     yield ""
     yield f"{'requests':>9} {'waited':>8}  top callers"
     for comm, pid, waited in statistics.top_callers():

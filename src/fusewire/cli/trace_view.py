@@ -35,7 +35,7 @@ class Viewer:
     stack: contextlib.ExitStack  # in which files are closed
     shown: int = 0  # requests
     held: list[Request] = field(default_factory=list)  # that are over, but maybe not all their steps
-    told: set[int] = field(default_factory=set)  # requests, by their unique, of which it was said that they wait
+    told: set[tuple[int, int]] = field(default_factory=set)  # by connection and unique: those said to be waiting
 
     def __post_init__(self) -> None:
         self.began, self.epoch = time.monotonic(), time.time() - time.monotonic()
@@ -76,7 +76,7 @@ class Viewer:
                 continue
             if connection.waiting:
                 waiting = f"{connection.waiting} request{'s' * (connection.waiting > 1)}"
-                yield f"{waiting} on connection {number} waited before the trace began."
+                yield f"{waiting} on connection {number} waited before; 'fusewire doctor {number}' may know why."
             if connection.rings:
                 yield f"The daemon of connection {number} uses io_uring: when it has read a request is not seen."
 
@@ -138,8 +138,9 @@ class Viewer:
     def _tell_who_waits(self, now: float) -> None:
         """With --slow: say of each request once that it has been waiting for so long."""
         for request in self._unanswered():
-            if request.unique not in self.told and request.age(now) >= self.arguments.slow:
-                self.told.add(request.unique)
+            key = request.connection, request.unique
+            if key not in self.told and request.age(now) >= self.arguments.slow:
+                self.told.add(key)
                 if not (self.arguments.summary or self.arguments.diagram):
                     self._print_json(request) if self.arguments.json else print(self.lines.waits(request, now))
 
@@ -187,7 +188,7 @@ class Viewer:
         if self.trace.lost:
             yield f"{self.trace.lost} events were lost, since there were too many: times and counts may be wrong."
         if not self.trace.goes_on():
-            yield "It was unmounted."
+            yield "The mount is gone."
 
     def _say(self, sentence: str) -> None:
         """Print a sentence where it harms no program that reads our output."""

@@ -27,6 +27,7 @@ __all__ = ["WIDTH", "render", "render_left_out"]
 WIDTH: Final = 80
 INFERRED: Final = "\N{MIDDLE DOT} "
 PLACES: Final = re.compile(r"(?=\(\))|(?<=\()(?!\))|(?<=[/,_>])")  # where a long word may be broken
+FLAGS: Final = re.compile(r"(?<=\|)|(?<=\()(?!\))")  # the same of 'O_RDWR|O_CREAT'
 DIM: Final = "\x1b[2m{}\x1b[0m"
 
 
@@ -164,7 +165,7 @@ def _broken(text: str, column: Column) -> list[str]:
 
 def _pieces(word: str, width: int) -> Iterator[str]:
     """Break a word that is too long for a line where it is best, or else where it must."""
-    for piece in filter(None, PLACES.split(word)):
+    for piece in filter(None, (FLAGS if "|" in word else PLACES).split(word)):
         yield from (piece[start : start + width] for start in range(0, len(piece), width))
 
 

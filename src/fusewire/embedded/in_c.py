@@ -27,7 +27,6 @@ __all__ = ["given"]
 
 OPENING: Final = frozenset({"OPEN", "CREATE", "TMPFILE", "OPENDIR"})  # whose flags are those of open(2)
 ACCESS: Final = ("O_RDONLY", "O_WRONLY", "O_RDWR", "O_ACCMODE")
-O_TMPFILE_ALONE: Final = os.O_TMPFILE & ~os.O_DIRECTORY  # it has O_DIRECTORY in it
 OPEN_FLAGS: Final = {
     "O_CREAT": os.O_CREAT,
     "O_EXCL": os.O_EXCL,
@@ -35,9 +34,9 @@ OPEN_FLAGS: Final = {
     "O_APPEND": os.O_APPEND,
     "O_DIRECT": os.O_DIRECT,
     "O_LARGEFILE": 0o100000,  # os.O_LARGEFILE is 0 on a 64-bit machine
+    "O_TMPFILE": os.O_TMPFILE,  # in which is O_DIRECTORY
     "O_DIRECTORY": os.O_DIRECTORY,
     "O_NOFOLLOW": os.O_NOFOLLOW,
-    "O_TMPFILE": O_TMPFILE_ALONE,
 }
 LOCKS: Final = {fcntl.F_RDLCK: "F_RDLCK", fcntl.F_WRLCK: "F_WRLCK", fcntl.F_UNLCK: "F_UNLCK"}
 

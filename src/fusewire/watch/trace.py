@@ -8,6 +8,9 @@ Which threads may read requests /proc says: all of the processes that hold the d
 looked for again and again, since daemons start threads when they please; so of the first requests of a new thread
 the read may be missed, and with it where their pending phase ended.
 
+The number of a connection that has ended is used again at once, by whoever mounts next. His first request, INIT, or
+another directory in fusectl shows it: what follows is not of the connection that was asked for.
+
 The trace is read in portions, some of them a second, for a reader that is woken for each event would slow down what
 it looks at. A name or a process that Linux had forgotten by then is asked of /proc.
 
@@ -27,19 +30,21 @@ from typing import Final, Self
 
 from fusewire.watch.connections import Connection, Fusectl, find_holders
 from fusewire.watch.mounts import read_mounts
-from fusewire.watch.proc import contents, pids, tids
+from fusewire.watch.proc import contents, pids, thread, tids
 from fusewire.watch.requests import FORGOTTEN, Pairing, Request, Who
 from fusewire.watch.syscalls import BY_NUMBER
 from fusewire.watch.trace_events import RequestEnd, RequestSend, Traced
 from fusewire.watch.tracefs import NoTracing, Tracing
-from fusewire.wire import InHeader
+from fusewire.wire import InHeader, operation
 
 __all__ = ["NoTracing", "Trace", "connections_of", "look_at_connections"]
 
 READS: Final = ("read", "readv", "splice")  # with which a daemon gets its requests
 PORTION: Final = 0.03  # seconds
+MANY: Final = 4000  # events of a portion after which the next is read without delay
 SEARCH: Final = 0.5  # seconds between two looks for new threads, and whether the connections are still there
 MOST_TIDS: Final = 100  # in a condition, whose length is limited
+INIT: Final = operation("INIT").code
 TGID: Final = re.compile(rb"^Tgid:\t(\d+)$", re.MULTILINE)
 
 
@@ -78,6 +83,8 @@ class Trace:
         self.servers: frozenset[int] = frozenset()  # threads that may read requests
         self.connections: dict[int, Connection] = {}
         self.latest: list[Traced] = []  # what was read last
+        self.gone: set[int] = set()  # those of the connections that have ended
+        self._identities: dict[int, int | None] = {}
         self._searched = 0.0
         self._names: dict[int, Who] = {}
 
@@ -120,12 +127,13 @@ class Trace:
 
     def goes_on(self) -> bool:
         """Tell whether there can be more: some of the connections that were named still exist."""
-        return not self.numbers or any(number in self.connections for number in self.numbers)
+        return not self.numbers or not self.gone.issuperset(self.numbers)
 
     def requests(self) -> list[Request]:
         """Return the requests that ended since the last time, after a moment's wait."""
-        time.sleep(PORTION)
-        self.latest = [self._named(one) for one in self.tracing.read()]
+        if len(self.latest) < MANY:
+            time.sleep(PORTION)
+        self.latest = [self._named(one) for one in self.tracing.read() if self._is_ours(one)]
         if time.monotonic() - self._searched > SEARCH or self._met_strangers(self.latest):
             self._search()
         return list(self.pairing.feed(self.latest))
@@ -133,8 +141,17 @@ class Trace:
     def unanswered(self) -> Iterator[Request]:
         """Yield the requests that are not over, the oldest first; but not those whose callers are gone."""
         for request in self.pairing.waiting.values():
-            if os.path.exists(f"/proc/{request.caller.tid}"):
+            caller = thread(request.caller.pid or request.caller.tid, request.caller.tid)
+            if caller is not None and not caller.is_dead:
                 yield request
+
+    def _is_ours(self, one: Traced) -> bool:
+        """Tell whether an event is of a connection that was asked for, and not of the next with its number."""
+        if not self.numbers or not isinstance(one.event, RequestSend | RequestEnd):
+            return True
+        if isinstance(one.event, RequestSend) and one.event.opcode == INIT:
+            self.gone.add(one.event.connection)
+        return one.event.connection not in self.gone
 
     # --- names
 
@@ -156,13 +173,22 @@ class Trace:
     def _search(self) -> None:
         """Look who serves, and trace their reads."""
         self.connections, self._searched = look_at_connections(), time.monotonic()
+        self._look_who_is_gone()
         self._names.clear()  # numbers are used again
-        wanted = self.numbers or self.connections
+        wanted = set(self.numbers or self.connections) - self.gone
         holders = {pid for number in wanted if number in self.connections for pid in self.holders(number)}
         servers = frozenset(tid for pid in holders for tid in tids(pid))
         if servers != self.servers:
             self.servers = servers
             self._trace_servers()
+
+    def _look_who_is_gone(self) -> None:
+        with Fusectl() as fusectl:
+            for number in self.numbers:
+                identity = fusectl.identity(number)
+                known = self._identities.setdefault(number, identity)
+                if number not in self.connections or (fusectl.readable and identity != known):
+                    self.gone.add(number)
 
     def holders(self, number: int) -> list[int]:
         """Return the processes that hold the device of a connection."""

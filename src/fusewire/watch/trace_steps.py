@@ -109,7 +109,8 @@ class Steps:
         """Return the way of one request; it is forgotten."""
         way = self.ways.pop((request.connection, request.unique), Way(request.caller.tid))
         server = request.server or request.reader
-        titles = {CALLER: named(request.caller), DAEMON: f"FUSE filesystem daemon{f', {named(server)}' * bool(server)}"}
+        daemon = f"FUSE filesystem daemon, {named(server)}" if server else "FUSE filesystem daemon"
+        titles = {CALLER: named(request.caller), DAEMON: daemon}
         recording = Recording(f"{request.operation} {request.unique}", titles, observed=True, began=request.sent)
         drawing = Drawing(request, way, recording)
         drawing.draw()

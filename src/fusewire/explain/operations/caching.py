@@ -13,7 +13,7 @@ from fusewire.explain.director import Director
 from fusewire.explain.explanation import Explanation, Options
 from fusewire.explain.operations.filesystem import Everything
 from fusewire.explain.operations.rows import a_file
-from fusewire.explain.operations.stage import DETAIL, PROGRAM, Stage, finished, set_up
+from fusewire.explain.operations.stage import DETAIL, PROGRAM, Stage, finished, pass_time, set_up, show_flusher
 from fusewire.kernel import Process
 from fusewire.wire import InitFlags
 
@@ -21,6 +21,7 @@ __all__ = ["CACHING"]
 
 GROUP: Final = "what the page cache does by itself"
 PAGE: Final = 4096  # bytes
+OLD: Final = 40.0  # seconds, after which no page is still dirty
 DETAIL_OF_BACKGROUND: Final = replace(
     DETAIL,
     steps=(DETAIL.steps or frozenset()) | {Step.QUEUE_BACKGROUND, Step.TAKE_BACKGROUND},
@@ -71,20 +72,35 @@ def play_background(director: Director, options: Options) -> None:
 
 
 def play_writeback(director: Director, options: Options) -> None:
-    stage = set_up(director, options, {PROGRAM: "echo HELLO >> {path}; sync"}, WrittenBack())
+    director.heading("Two writes, and fsync")
+    stage, fd = ready_to_write(director, options)
+    finished(stage.play(write_twice(stage.process, fd)))
+    finished(stage.play(stage.process.fsync(fd)))
+    director.heading("A write, and nobody asks for more")
+    stage, fd = ready_to_write(director, options)
+    finished(stage.play(stage.process.pwrite(fd, b"HELLO", 0)))
+    director.say("Half a minute later (dirty_expire_centisecs).")
+    director.perform(pass_time(stage, OLD))
+    director.go_on()
+    show_flusher(stage)
+
+
+def ready_to_write(director: Director, options: Options) -> tuple[Stage, int]:
+    """Open a file of which nothing is cached; that it has no capabilities is known."""
+    stage = set_up(director, options, {PROGRAM: "Program: write to {path}"}, WrittenBack())
     process = stage.process
     stage.run(a_file(process, stage.path))
     fd = stage.run(process.open(stage.path, os.O_RDWR))
     stage.run(process.pwrite(fd, b"hello", 0))
     stage.run(process.fsync(fd))
+    stage.run(process.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED))
     director.prepare()
-    finished(stage.play(write_and_sync(process, fd)))
+    return stage, fd
 
 
-async def write_and_sync(process: Process, fd: int) -> None:
+async def write_twice(process: Process, fd: int) -> None:
     await process.pwrite(fd, b"HELLO", 0)
     await process.pwrite(fd, b"WORLD", 7)
-    await process.fsync(fd)
 
 
 # Page faults.
@@ -131,9 +147,10 @@ CACHING: Final = (
         play_writeback,
         GROUP,
         detail=DETAIL,
-        remark="With WRITEBACK_CACHE a write only makes a page dirty, and asks nothing. fsync sends what is dirty, two "
-        "writes in one WRITE here, waits for the answer, and then sends FSYNC. Without fsync, close sends what is "
-        "dirty, or the flusher after half a minute.",
+        remark="With WRITEBACK_CACHE a write only makes a page dirty, and asks nothing, but for the page itself if it "
+        "is not there and not all of it is written. fsync sends what is dirty, two writes in one WRITE here, waits for "
+        "the answer, and then sends FSYNC. So does close, before its FLUSH; else the flusher comes, for whom an error "
+        "is nobody's until the next fsync.",
     ),
     Explanation(
         "page-fault",

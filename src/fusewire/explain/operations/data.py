@@ -46,7 +46,7 @@ DATA: Final = (
         "Program: write to {path}",
         write,
         "Through to the daemon: write returns when it has answered. With WRITEBACK_CACHE the bytes stay in the cache, "
-        "for now: see 'writeback'. Before the first write to a file Linux asks for its capabilities, by GETXATTR.",
+        "for now: see 'writeback'. The GETXATTR that comes before a first write has been: see 'getxattr'.",
         before=a_written_file,
     ),
 )

@@ -6,6 +6,7 @@ answer (`Slow`).
 
 from __future__ import annotations
 
+import errno
 import fcntl
 from dataclasses import replace
 from typing import Final
@@ -14,11 +15,11 @@ from fusewire.daemon.session import Session
 from fusewire.embedded.task_daemon import daemon
 from fusewire.explain.director import ADMINISTRATOR, Director
 from fusewire.explain.explanation import Explanation, Options
-from fusewire.explain.operations.filesystem import Slow
+from fusewire.explain.operations.filesystem import Deaf, Slow
 from fusewire.explain.operations.notices import Parts, notify
 from fusewire.explain.operations.rows import HELLO, an_open_file
-from fusewire.explain.operations.stage import DETAIL, PROGRAM, Stage, ended_in, finished, set_up
-from fusewire.kernel import Task
+from fusewire.explain.operations.stage import DETAIL, PROGRAM, Stage, ended_in, finished, pass_time, set_up
+from fusewire.kernel import Killed, Task
 
 __all__ = ["ENDINGS"]
 
@@ -32,28 +33,89 @@ WITH_DEVICE: Final = replace(BRIEF, without=BRIEF.without - DEVICE)  # what the 
 
 
 def begin(
-    director: Director, options: Options, more: dict[str, str] | None = None, timeout: int = 0
+    director: Director,
+    options: Options,
+    more: dict[str, str] | None = None,
+    timeout: int = 0,
+    slow: Slow | None = None,
 ) -> tuple[Stage, Slow, Task]:
     """Have a program wait for its READ, which a daemon has read."""
-    slow = Slow()
+    stage, slow, reader = ready(director, options, more, timeout, slow)
+    director.go_on()
+    return stage, slow, reader
+
+
+def ready(
+    director: Director,
+    options: Options,
+    more: dict[str, str] | None = None,
+    timeout: int = 0,
+    slow: Slow | None = None,
+) -> tuple[Stage, Slow, Task]:
+    """Have a program about to read, and a daemon that waits for requests."""
+    slow = slow or Slow()
     stage = set_up(director, options, {PROGRAM: "cat {path}"} | (more or {}), slow, request_timeout=timeout)
     fd = stage.run(an_open_file(stage.process, stage.path))
     director.prepare()
-    return stage, slow, stage.play(stage.process.pread(fd, len(HELLO), 0))
+    return stage, slow, director.start(PROGRAM, stage.process.pread(fd, len(HELLO), 0), stage.process)
 
 
 def play_interrupt(director: Director, options: Options) -> None:
+    director.heading("A signal, and a daemon that heeds it")
     _, _, reader = begin(director, options)
     director.interrupt(reader)
     director.go_on()
     ended_in(reader, InterruptedError)
+    director.heading("A signal before the request has been read")
+    signal_before_it_is_read(director, options)
+    director.heading("SIGKILL before the request has been read")
+    kill_before_it_is_read(director, options)
+    director.heading("SIGKILL, and a daemon that does not heed it")
+    kill_after_it_is_read(director, options)
+
+
+def signal_before_it_is_read(director: Director, options: Options) -> None:
+    _, _, reader = ready(director, options)
+    director.go_on(reader)
+    director.interrupt(reader)
+    director.go_on(reader)
+    director.say(
+        "No daemon is told to hurry with what it does not know of. Now it reads, first the one, then the other."
+    )
+    director.go_on()
+    ended_in(reader, InterruptedError)
+
+
+def kill_before_it_is_read(director: Director, options: Options) -> None:
+    _, _, reader = ready(director, options)
+    director.go_on(reader)
+    director.kill(reader)
+    director.go_on(reader)
+    ended_in(reader, Killed)
+    director.say("The request is withdrawn: the daemon wakes up for nothing, and never hears of it.")
+    director.go_on()
+
+
+def kill_after_it_is_read(director: Director, options: Options) -> None:
+    _, slow, reader = begin(director, options, slow=Deaf())
+    director.kill(reader)
+    director.go_on()
+    director.say("Even so killed, cat waits until it is answered: no second SIGKILL changes that.")
+    slow.answer()
+    director.go_on()
+    ended_in(reader, Killed)
+    director.say("It has its answer, and dies of the signal.")
 
 
 def play_abort(director: Director, options: Options) -> None:
-    _, slow, reader = begin(director, options, {ADMINISTRATOR: "echo 1 > abort"})
+    stage, slow, reader = begin(director, options, {ADMINISTRATOR: "echo 1 > abort"})
     director.abort()
     director.go_on()
     ended_in(reader, ConnectionAbortedError)
+    director.say("Whoever asks from now on is told at once; nothing is queued.")
+    later = stage.play(stage.process.stat(f"{stage.path}-2"))
+    if not (isinstance(later.result, OSError) and later.result.errno == errno.ENOTCONN):
+        raise RuntimeError(f"a call after the abort did not end in ENOTCONN: {later.result!r}")
     director.say("The server answers at last, and the daemon learns that it is too late.")
     slow.answer()
     director.go_on()
@@ -66,10 +128,6 @@ def play_timeout(director: Director, options: Options) -> None:
     ended_in(reader, ConnectionAbortedError)
     slow.answer()
     director.go_on()
-
-
-async def pass_time(stage: Stage, seconds: float) -> None:
-    stage.scene.system.clock.advance(seconds)  # type: ignore[attr-defined]  # it stands still
 
 
 def play_resend(director: Director, options: Options) -> None:
@@ -123,8 +181,9 @@ ENDINGS: Final = (
         threads=2,
         profiles=("linux",),
         remark="The daemon is told, by an INTERRUPT that overtakes all else; the caller goes on waiting for the "
-        "answer. Only a thread that is free can read it: a single one, busy with the READ, would come too late. Had "
-        "the READ not been read yet, a fatal signal would have withdrawn it.",
+        "answer. Only a thread that is free can read it: a single one, busy with the READ, would come too late. A "
+        "daemon that does not know the request yet may answer the INTERRUPT with EAGAIN, and is told again; one that "
+        "answers ENOSYS is never told again.",
     ),
     Explanation(
         "abort",
@@ -132,9 +191,9 @@ ENDINGS: Final = (
         play_abort,
         GROUP,
         detail=WITH_DEVICE,
-        remark="Whoever waits is told ECONNABORTED at once, whatever the daemon does; whoever asks later, ENOTCONN. "
-        "The daemon's reply fails with ENOENT, its next read with ENODEV, upon which it ends. An abort ends every "
-        "FUSE deadlock.",
+        remark="Whoever waits is told ECONNABORTED at once, whether the daemon has read the request or not; whoever "
+        "asks later, ENOTCONN. The daemon's reply fails with ENOENT, its next read with ENODEV, upon which it ends. An "
+        "abort ends every FUSE deadlock.",
     ),
     Explanation(
         "timeout",

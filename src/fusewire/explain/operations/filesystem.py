@@ -31,6 +31,7 @@ __all__ = [
     "ANSWER_EINTR",
     "ANSWER_ENOSYS",
     "COMMAND",
+    "Deaf",
     "Direct",
     "Doubtful",
     "Everything",
@@ -174,6 +175,14 @@ class Slow(Direct):
         """Let the server have answered."""
         self.answered = True
         self.server.wake_all()
+
+
+class Deaf(Slow):
+    """The same, whatever signals come."""
+
+    async def read(self, request: Request, nodeid: int, fh: int, offset: int, size: int) -> bytes:  # type: ignore[override]
+        await self.server.sleep(lambda: self.answered, Sleep.UNINTERRUPTIBLE)
+        return Direct.read(self, request, nodeid, fh, offset, size)
 
 
 class NoFsync(Everything):

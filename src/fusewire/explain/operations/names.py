@@ -27,6 +27,12 @@ async def a_doubtful_name(process: Process, path: str) -> None:
     process.system.clock.advance(2 * Doubtful.entry_timeout)  # type: ignore[attr-defined]  # it stands still
 
 
+async def a_file_told_of_twice(process: Process, path: str) -> None:
+    """Make a file that has been looked up again, when its name was not trusted any more."""
+    await a_doubtful_name(process, path)
+    await process.stat(path)
+
+
 async def a_symlink(process: Process, path: str) -> None:
     await an_empty_place(process, path)
     await process.symlink("target", path)
@@ -74,7 +80,7 @@ async def rename(process: Process, path: str, got: Any) -> None:
 
 
 async def rename2(process: Process, path: str, got: Any) -> None:
-    await process.rename(path, beside(path), flags=RenameFlags.RENAME_NOREPLACE)
+    await process.rename(path, beside(path), flags=Named(RenameFlags.RENAME_NOREPLACE, "RENAME_NOREPLACE"))
 
 
 async def link(process: Process, path: str, got: Any) -> None:
@@ -176,8 +182,11 @@ NAMES: Final = (
         "the kernel forgets a file",
         "echo 2 > drop_caches",
         drop_caches,
-        "A FORGET says how often the daemon had told of the file, all at once. Nobody waits for it and it is never "
-        "answered: it is no request but a pair of numbers on a list of its own. An unmount sends none.",
+        "A FORGET says how often the daemon had told of the file, all at once: twice here, since the name was looked "
+        "up again when its time was up. Nobody waits for it and it is never answered: it is no request but a pair of "
+        "numbers, nodeid and nlookup, on a list of its own. An unmount sends none.",
+        before=a_file_told_of_twice,
+        filesystem=Doubtful,
     ),
     Operation(
         "batch_forget",

@@ -222,7 +222,7 @@ ROWS: Final = (
         _bytes,
         a_file_that_is_open,
         read,
-        "The read that follows finds them, and asks nothing.",
+        "The bytes that are told stand in the page cache: the read that follows finds them, and asks nothing.",
     ),
     Notice(
         "notify_reply",

@@ -21,12 +21,24 @@ from fusewire.explore.scene import Scene, mounted
 from fusewire.kernel import Credentials, Process, Task
 from fusewire.kernel.syscalls.base import OTHER_NAMES
 
-__all__ = ["DETAIL", "PROGRAM", "Stage", "columns", "ended_in", "explanation", "finished", "set_up"]
+__all__ = [
+    "DETAIL",
+    "PROGRAM",
+    "Stage",
+    "columns",
+    "ended_in",
+    "explanation",
+    "finished",
+    "pass_time",
+    "set_up",
+    "show_flusher",
+]
 
 T = TypeVar("T")
 
 PROGRAM: Final = "program"
 DAEMON: Final = "FUSE filesystem daemon"
+FLUSHER: Final = "the kernel's flusher"
 MOST_COLUMNS: Final = 3  # if the daemon's threads would take more, they share one
 UNSAID: Final = {"sys_read", "sys_write", "sys_fcntl"}  # what a daemon reads and writes; what of `fcntl` is no argument
 SYSCALLS: Final = {f"sys_{OTHER_NAMES.get(name, name)}" for name in dir(Process)} - UNSAID
@@ -67,6 +79,7 @@ DETAIL: Final = Detail(
             "sys_write",
             "fc->blocked_waitq",
             "fuse_dev_waitq",
+            "the flusher's clock",
         }
     ),
     words={
@@ -74,6 +87,7 @@ DETAIL: Final = Detail(
         **{(Step.CALL, call): ">{name}({detail})" for call in SYSCALLS},
         Step.RETURN: "<{name}() {detail}",
         Step.QUEUE: "[queue {operation} request]",
+        Step.QUEUE_FORGET: "[queue FORGET: {detail}]",
         Step.COPY_OUT: "[read {operation} request]",
         Step.PERFORM: "[perform {name}({detail})]",
         Step.COPY_IN: "[write reply]",
@@ -160,8 +174,22 @@ def explanation(row: Operation, group: str) -> Explanation:
         got = stage.run(row.before(stage.process, stage.path))
         director.prepare()
         finished(stage.play(row.program(stage.process, stage.path, got)))
+        show_flusher(stage)
 
     return Explanation(row.name, row.summary, play, group, detail=DETAIL, remark=row.remark, profiles=row.profiles)
+
+
+async def pass_time(stage: Stage, seconds: float) -> None:
+    """Let so much time pass at once."""
+    stage.scene.system.clock.advance(seconds)  # type: ignore[attr-defined]  # it stands still
+
+
+def show_flusher(stage: Stage, title: str = FLUSHER) -> None:
+    """Give the kernel's flusher a column of its own, before the daemon's: so far it stood in the last."""
+    columns = stage.director.recording.columns
+    served = {name: columns.pop(name) for name in list(columns) if name.startswith("daemon")}
+    flushers = [task.name for task in stage.scene.tasks if task.name.startswith("flusher")]
+    columns.update(dict.fromkeys(flushers, title) | served)
 
 
 def finished(task: Task) -> None:
@@ -177,7 +205,7 @@ def finished(task: Task) -> None:
         raise RuntimeError(f"{task.name} has not come to its end")
 
 
-def ended_in(task: Task, error: type[OSError]) -> None:
+def ended_in(task: Task, error: type[BaseException]) -> None:
     """See to it that `task` has ended in `error`.
 
     Raises:

@@ -146,13 +146,17 @@ def _check_pending(connection: Connection) -> None:
 
 def _check_device(device: Device) -> None:
     for unique, request in device.processing.items():
-        require(3, request.stage in OWED and unique == request.unique, f"{request} is on `processing`")
+        if request.stage not in OWED or unique != request.unique:
+            broken(3, f"{request} is on `processing`")
     for request in device.io:
-        require(5, request.stage in ON_IO, f"{request} is on `io`")
-        require(7, request.stage is not Stage.ABORTED or not device.connected, f"{request}: nobody has aborted")
+        if request.stage not in ON_IO:
+            broken(5, f"{request} is on `io`")
+        if request.stage is Stage.ABORTED and device.connected:
+            broken(7, f"{request}: nobody has aborted")
         copier = request.reader if request.stage is Stage.COPYING_OUT else None
         sleeps = copier is not None and copier.asleep_on is not None
-        require(72, not sleeps, f"{request} is locked, so who copies it does not sleep")
+        if sleeps:
+            broken(72, f"{request} is locked, so who copies it does not sleep")
         if request.stage in LOCKED and request.references < 2 and (request.interrupted or request.error):
             broken(74, f"{request} is locked, so its sender, whose memory it is, does not go for a signal")
     if not device.connected:

@@ -64,7 +64,7 @@ def syscall(
             return await self.system.runner.perform(called(self, *args, **kwargs), self)
         caller, task.process = task.process, self
         if events.hook is not None and events.hook is not events.unheard:
-            note(Step.CALL, name, about=arguments(args))
+            note(Step.CALL, name, about=arguments((*args, *kwargs.values())))
         try:
             while True:
                 outcome = ""
