@@ -25,7 +25,7 @@ def pyz(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(pyz: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run it as on a bare machine: no packages but the standard library, nothing from the environment."""
-    command = [sys.executable, "-I", "-S", pyz, *arguments]
+    command = [sys.executable, "-I", "-S", str(pyz), *arguments]
     return subprocess.run(command, cwd="/", env={}, capture_output=True, text=True, timeout=20, check=False)
 
 

@@ -6,9 +6,20 @@ be read is a `ProtocolError`. The wire carries `-errno`; everywhere else errno i
 
 from __future__ import annotations
 
+import errno
 import os
+from typing import Final
 
-__all__ = ["ProtocolError", "os_error"]
+__all__ = ["ProtocolError", "errno_name", "os_error"]
+
+# Names that the field uses where Python's table has another of the same number; and two that no program ever sees.
+NAMES: Final = {
+    **errno.errorcode,
+    errno.EDEADLK: "EDEADLK",
+    errno.EOPNOTSUPP: "EOPNOTSUPP",
+    512: "ERESTARTSYS",  # include/linux/errno.h
+    513: "ERESTARTNOINTR",
+}
 
 
 class ProtocolError(Exception):
@@ -27,3 +38,8 @@ class ProtocolError(Exception):
 def os_error(code: int, filename: str | None = None) -> OSError:
     """Build the OSError of `code` (a positive errno), with its text and its Python subclass."""
     return OSError(code, os.strerror(code), filename) if filename is not None else OSError(code, os.strerror(code))
+
+
+def errno_name(code: int) -> str:
+    """Return the name of `code` (a positive errno), such as 'ENOENT'; its digits if it has none."""
+    return NAMES.get(code, str(code))

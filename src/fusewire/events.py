@@ -15,16 +15,17 @@ An event is a step, the name that it has to do with, and a detail which kernel.t
 as the arguments of a call. How it is drawn is up to whoever draws it (diagrams/columns.py).
 
 While nobody listens either verb costs one `is not None` test: what an event says is put together
-only for a listener. Imports nothing of ours, for both ends import it.
+only for a listener. Imports nothing of ours but the names of errors, for both ends import it.
 """
 
 from __future__ import annotations
 
 import enum
-import errno
 import functools
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final, NamedTuple, ParamSpec, TypeVar
+
+from fusewire.errors import errno_name
 
 P = ParamSpec("P")
 A = TypeVar("A", bound=Awaitable[Any])
@@ -134,13 +135,10 @@ def _character(character: str) -> str:
     return character if character.isprintable() else character.encode("unicode_escape").decode()
 
 
-RESTARTS: Final = {512: "ERESTARTSYS", 513: "ERESTARTNOINTR"}  # no program ever sees them (include/linux/errno.h)
-
-
 def failure(error: BaseException) -> str:
     """Return what a function of Linux would return for `error`, such as '-EINTR'."""
     number = error.errno if isinstance(error, OSError) else None
-    return "" if number is None else f"-{errno.errorcode.get(number) or RESTARTS.get(number, number)}"
+    return "" if number is None else f"-{errno_name(number)}"
 
 
 def named(name: str) -> Callable[[Callable[P, A]], Callable[P, A]]:

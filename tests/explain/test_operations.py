@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -187,11 +188,34 @@ def test_attributes_are_asked_for_once_while_they_hold() -> None:
     assert drawn.count("[queue GETATTR request]") == 1
 
 
+def parts(name: str) -> list[str]:
+    """The parts of an explanation, each from its heading on."""
+    return re.split(r"^(?=.*\n-+$)", text(name), flags=re.MULTILINE)[1:]
+
+
 def test_two_writes_become_one_when_they_are_written_back() -> None:
-    drawn = text("writeback")
+    drawn = parts("writeback")[0]
     assert drawn.count(">sys_pwrite(") == 2
     assert drawn.count("[queue WRITE request]") == 1
     assert drawn.index("[queue WRITE request]") < drawn.index("[queue FSYNC request]")
+
+
+def test_a_part_of_a_page_is_written_into_what_the_daemon_has_of_it() -> None:
+    drawn = parts("writeback")[0]
+    assert drawn.count("[queue READ request]") == 1
+    assert drawn.index("[queue READ request]") < drawn.index("<sys_pwrite()")
+
+
+def test_what_nobody_syncs_the_flusher_sends_in_a_column_of_his_own() -> None:
+    drawn = parts("writeback")[1]
+    (line,) = (line for line in drawn.splitlines() if "[queue WRITE request]" in line)
+    assert [cell.strip() for cell in line.split("|")[1:]] == ["", "[queue WRITE request]", ""]
+    assert "The kernel's flusher" in drawn
+
+
+def test_the_flusher_of_syncfs_is_not_drawn_as_the_daemon() -> None:
+    (line,) = (line for line in text("syncfs").splitlines() if "[wake up the flusher's" in line)
+    assert line.split("|")[2].strip() == "[wake up the flusher's"
 
 
 def test_readahead_is_of_four_pages_and_then_of_eight() -> None:
@@ -209,17 +233,63 @@ def test_a_third_request_in_the_background_waits_at_the_gate() -> None:
 
 def test_an_interrupt_is_read_by_a_thread_that_is_free() -> None:
     recording = play(CATALOGUE["interrupt"], Options(profile="linux"))
-    (taken,) = [moment for moment in recording.moments if moment.event.step == Step.TAKE_INTERRUPT]
-    (performed,) = [moment for moment in recording.moments if moment.event.step == Step.PERFORM]
-    assert taken.task != performed.task
+    taken = [moment.task for moment in recording.moments if moment.event.step == Step.TAKE_INTERRUPT]
+    performed = [moment.task for moment in recording.moments if moment.event.step == Step.PERFORM]
+    assert (set(taken), set(performed)) == ({"daemon 2"}, {"daemon 1"})
     assert "<sys_pread() -EINTR" in text("interrupt")
+
+
+def test_an_interrupt_is_queued_when_its_request_has_been_read_and_not_before() -> None:
+    drawn = parts("interrupt")[1]
+    assert drawn.index("[interrupted by signal]") < drawn.index("[read READ request]") < drawn.index("[queue INTERRUPT")
+
+
+def test_what_is_killed_before_it_is_read_the_daemon_never_hears_of() -> None:
+    drawn = parts("interrupt")[2]
+    assert "[sent SIGKILL]" in drawn
+    assert "[perform" not in drawn
+    assert "INTERRUPT" not in drawn
+
+
+def test_what_is_killed_after_it_is_read_waits_for_the_answer_all_the_same() -> None:
+    drawn = parts("interrupt")[3]
+    assert drawn.index("[sent SIGKILL]") < drawn.index("[remove INTERRUPT from") < drawn.index("[write reply]")
+    assert drawn.index("[write reply]") < drawn.index("<sys_pread()")
 
 
 def test_after_an_abort_each_is_told_what_it_is_to_be_told() -> None:
     drawn = " ".join(text("abort").split())
-    assert "-ECONNABORTED" in drawn
-    assert "-ENOENT" in drawn
-    assert "-ENODEV" in drawn
+    order = ("-ECONNABORTED", "-ENOTCONN", "-ENOENT", "-ENODEV")
+    assert [drawn.index(error) for error in order] == sorted(drawn.index(error) for error in order)
+
+
+def test_a_forget_says_of_which_node_and_how_often() -> None:
+    drawn = " ".join(text("forget").replace("|", " ").split())
+    assert "[queue FORGET: nodeid 2, nlookup 2]" in drawn
+    assert "[perform forget({2, 2})]" in drawn
+
+
+def test_a_request_that_is_sent_again_keeps_its_number() -> None:
+    moments = list(play(CATALOGUE["resend"], Options(profile="linux")).moments)
+    read = [moment.event.detail for moment in moments if moment.event.step == Step.COPY_OUT]
+    assert read[1] == f"{read[0]} again"
+    assert len(read[0]) < len("READ 1000")
+
+
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        ("open", "open(2, O_RDONLY| O_LARGEFILE)"),
+        ("create", 'create(1, "file", O_WRONLY|O_CREAT| O_LARGEFILE, 0100644)'),
+        ("mkdir", 'mkdir(1, "file", 040755)'),
+        ("setattr", "setattr(2, {mode = 0100600})"),
+        ("getlk", "F_WRLCK)"),
+        ("batch_forget", "batch_forget({4, 1}, {3, 1}, {2, 1})"),
+    ],
+)
+def test_what_a_method_is_given_stands_there_as_in_c(name: str, given: str) -> None:
+    column = " ".join(line.split("|  ")[-1] for line in text(name).splitlines() if line.startswith("  |"))
+    assert given.replace(" ", "") in column.replace(" ", "")
 
 
 def test_a_busy_mount_is_not_unmounted() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import multiprocessing
+
 import pytest
 
 from fusewire.explore.depth_first import How, Search
@@ -12,6 +14,7 @@ from fusewire.explore.scenes import SCENARIOS
 from fusewire.explore.schedule import Setting, expand, run_again
 from fusewire.explore.search import explore
 from fusewire.explore.ways_out import WAYS
+from fusewire.explore.workers import Shared
 
 SETTINGS = [
     Setting("forget", "seed2005"),
@@ -82,6 +85,16 @@ def test_several_processes_find_what_one_finds(moments: tuple[str, ...]) -> None
     one, two = explore(setting), explore(setting, processes=2)
     assert (one.interleavings, one.states) == (two.interleavings, two.states)
     assert [str(shown) for shown in one.shown] == [str(shown) for shown in two.shown]
+
+
+def test_what_one_process_has_seen_is_known_to_the_others() -> None:
+    seen, states = Shared(), [bytes([number]) * 16 for number in range(1, 9)]
+    child = multiprocessing.get_context("fork").Process(target=lambda: [seen.add(state) for state in states[:4]])
+    child.start()
+    child.join()
+    assert [seen.add(state) for state in states] == [False] * 4 + [True] * 4
+    assert not any(seen.add(state) for state in states)
+    assert [seen.add(b"longer than a state") for _ in range(2)] == [True, False]
 
 
 def test_it_makes_every_run_if_told_so() -> None:

@@ -448,10 +448,22 @@ def test_the_second_act_draws_one_rm_and_the_deadlock_from_what_happens() -> Non
     assert lines[-1].startswith("2 of 2 steps right")
 
 
+def test_the_third_act_heals_a_mount_that_hangs() -> None:
+    done = fusewire("demo", "--act", "3")
+    lines = done.stdout.splitlines()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert max(map(len, lines)) <= 80
+    assert len([line for line in lines[1:] if line]) <= 12
+    assert "DEADLOCKED, certain" in done.stdout
+    assert "with EDEADLK" in done.stdout
+    assert "daemon waits for requests" in done.stdout
+    assert "ls /mnt/fuse prints file." in done.stdout
+
+
 def test_all_acts_together_are_as_long_as_each(tmp_path: Path) -> None:
     done = run("env", f"TMPDIR={tmp_path}", *FUSEWIRE, "demo")
     assert done.returncode == 0
-    assert len(done.stdout.splitlines()) <= 20 + 40 + 1  # and an empty line between
+    assert len(done.stdout.splitlines()) <= 20 + 40 + 12 + 2  # and empty lines between
     assert done.stdout.count("of 12 steps right") == 1
 
 

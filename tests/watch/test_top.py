@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from documents import blocks
 from fusewire.cli import main, top
 from fusewire.cli.top_table import SORTS, in_order, latency, lines, matching, printable
 from fusewire.watch.chains import chains
@@ -171,10 +173,10 @@ def test_where_there_is_room_everything_is_shown() -> None:
     shown = "CONN MOUNTPOINT TYPE SOURCE STATE DAEMON BLOCKED IN WAITING OLDEST REQ/S ERRORS P50 P99 LIMITS"
     assert " ".join(titles.split()) == shown
     assert re.split(r"  +", first.strip())[4:] == (
-        ["idle", "210 daemon", "0/2", "-", "0", "-", "2.5", "25%", "45us", "1.5s", "12/9"]
+        ["idle", "daemon 210", "0/2", "-", "0", "-", "2.5", "25%", "45us", "1.5s", "12/9"]
     )
     assert re.split(r"  +", second.strip())[4:] == (
-        ["DEADLOCKED", "210 daemon", "1/2", "do_unlinkat", "1", "12 s", "?", "?", "?", "?", "12/9"]
+        ["DEADLOCKED", "daemon 210", "1/2", "do_unlinkat", "1", "12 s", "?", "?", "?", "?", "12/9"]
     )
 
 
@@ -244,6 +246,11 @@ def test_what_is_missing_is_said_below_the_table() -> None:
     ]
 
 
+def test_a_command_to_type_stays_in_one_line() -> None:
+    found = diagnosis(41, State.STOPPED, place="/mnt/a path/with blanks")
+    assert top.table(Snapshot([row(found)]), [row(found)], 30)[-1] == "Next: fusewire doctor '/mnt/a path/with blanks'"
+
+
 def test_where_nothing_is_mounted_it_says_so() -> None:
     assert top.table(Snapshot([]), [], 80) == ["There is no FUSE mount on this machine."]
 
@@ -287,3 +294,37 @@ def test_no_module_but_the_screen_needs_the_extra() -> None:
     place = Path(top.__file__).parent
     needy = [path.name for path in place.glob("top*.py") if re.search(r"import textual|from textual", path.read_text())]
     assert needy == ["top_screen.py"]
+
+
+# --- the document
+
+SHOWN = [
+    row(
+        dataclasses.replace(
+            diagnosis(46, State.DEADLOCKED, edge(4711, "daemon", holder=4720), edge(4720, "rm"), waiting=2),
+            mountpoints=("/srv/photos",),
+            fstype="fuse.photofs",
+            servers=(Server(4711, "photofs", 1, 1, 0, True),),
+        ),
+        Traffic(0.0, None, None, None),
+    ),
+    row(
+        dataclasses.replace(
+            diagnosis(47, State.BUSY, place="/mnt/server", waiting=1),
+            servers=(Server(3105, "sshfs", 3, 0, 2, True),),
+        ),
+        Traffic(212.4, 0.031, 0.0021, 0.047),
+    ),
+    row(
+        dataclasses.replace(
+            diagnosis(41, place="/run/user/1000/doc"), servers=(Server(902, "xdg-doc", 5, 0, 1, True),)
+        ),
+        Traffic(0.0, None, None, None),
+    ),
+]
+
+
+def test_the_document_shows_the_table_as_it_is() -> None:
+    table = top.table(Snapshot(SHOWN), in_order(SHOWN, "state"), 80)
+    (shown,) = [block.code for block in blocks("console") if block.document.name == "top.md"]
+    assert shown.splitlines() == ["$ sudo fusewire top --once", *table]

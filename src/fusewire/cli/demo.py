@@ -8,6 +8,8 @@ in which they come.
 Act 2: what went on underneath, drawn (demo_drawing.py). One more file is removed where act 1 has just worked; and a
 daemon that uses its own mount deadlocks, and is freed.
 
+Act 3: the same deadlock once more, found and healed as `fusewire doctor --fix` does it: the daemon lives.
+
 Where nothing can be mounted, the same is done with a kernel's end in this process, and said so.
 """
 
@@ -31,7 +33,7 @@ from typing import Any, Final
 
 import fusewire
 from fusewire import MountError
-from fusewire.cli.demo_drawing import draw_deadlock, draw_removal
+from fusewire.cli.demo_drawing import draw_deadlock, draw_removal, heal_deadlock
 from fusewire.cli.demo_places import InKernel, OnMount, Place
 from fusewire.cli.demo_steps import EXAMPLE_STEPS, MEMORY_STEPS, Skipped, Step, Wrong, example
 from fusewire.cli.report import FAILURE, sentence
@@ -43,7 +45,8 @@ __all__ = ["parser", "run"]
 GREEN, YELLOW, RED = "32", "33", "31"  # as terminals number them
 WIDTH: Final = 80  # columns
 MARKS: Final = {"right": ("✓", "+", GREEN), "skipped": ("-", "-", YELLOW), "wrong": ("✗", "!", RED)}
-ACTS: Final = (1, 2)
+ACTS: Final = (1, 2, 3)
+ONE_RM: Final = "One rm on this mount, as Linux and the daemon saw it (\N{MIDDLE DOT}: inferred)"
 LINE: Final = "{title:<31}  {result:<25} {time:>8} {requests:>8}"
 
 
@@ -52,7 +55,7 @@ def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="fusewire demo",
         description="Mount two filesystems, do what a person does with them, check every byte, and unmount; "
-        "then draw one request, and a deadlock and its cure. "
+        "then draw one request, and a deadlock and its cure; and heal a mount that hangs. "
         "It takes a few seconds, works in a temporary directory and leaves nothing behind. "
         "Where nothing can be mounted, an embedded kernel takes the place of Linux's.",
         epilog="exit codes: 0 every step gave the right bytes, 1 one did not",
@@ -61,7 +64,8 @@ def parser() -> argparse.ArgumentParser:
         "--act",
         type=int,
         choices=ACTS,
-        help="only this one: 1 the filesystems, 2 what goes on underneath: a request and a deadlock, drawn",
+        help="only this one: 1 the filesystems, 2 what goes on underneath: a request and a deadlock, drawn, "
+        "3 a mount that hangs is healed",
     )
     parser.add_argument("-v", "--verbose", action="store_true", help="where a step goes wrong show the traceback")
     return parser
@@ -76,10 +80,13 @@ def run(arguments: argparse.Namespace) -> int:
         demo.heading()
         if 1 in acts:
             demo.act("Python objects as files", example(), Path(directory, "nodes"), EXAMPLE_STEPS)
-        steps = MEMORY_STEPS if 1 in acts else ()
-        demo.act("memory:, which starts empty", Memory(), Path(directory, "memory"), steps, underneath=2 in acts)
+        if 1 in acts or 2 in acts:
+            steps = MEMORY_STEPS if 1 in acts else ()
+            demo.act("memory:, which starts empty", Memory(), Path(directory, "memory"), steps, underneath=2 in acts)
         if 2 in acts:
             demo.deadlock()
+        if 3 in acts:
+            demo.rescue()
     return demo.sum_up()
 
 
@@ -132,6 +139,8 @@ class Demo:
 
     def act(self, title: str, what: Any, mountpoint: Path, steps: Sequence[Step], *, underneath: bool = False) -> None:
         """Mount `what`, or give it to an embedded kernel; do the steps there, draw one removal, and unmount."""
+        if not self.rows:
+            print("\n    " + LINE.format(title="step", result="result", time="time", requests="requests"))
         print(f"{title}:")
         if self.why_not is None:
             self.act_on_mount(what, mountpoint, steps, underneath)
@@ -147,7 +156,7 @@ class Demo:
             self.show(Row("mount", "right", "it answers", time.perf_counter() - began, mount.requests))
             self.do(steps, OnMount(mountpoint), lambda: mount.requests)
             if underneath:
-                self.draw("One rm on this mount, as Linux and the daemon saw it (\N{MIDDLE DOT}: inferred)", lambda: draw_removal(mountpoint))
+                self.draw(ONE_RM, lambda: draw_removal(mountpoint))
             self.show(self.tried("unmount", lambda: unmounted(stack, mountpoint), lambda: mount.requests))
 
     def act_in_kernel(self, what: Any, steps: Sequence[Step], underneath: bool) -> None:
@@ -166,6 +175,13 @@ class Demo:
     def deadlock(self) -> None:
         """Stage the first deadlock of kernel.txt, and its cure."""
         self.draw("A daemon removes, through its mount, what it is asked to; an abort frees both", self.draw_deadlock)
+
+    def rescue(self) -> None:
+        """Stage it once more, and heal it."""
+        if self.why_not is None:
+            self.draw("Such a mount again, and what fusewire doctor --fix does about it", heal_deadlock)
+        else:
+            print("\nTo heal a mount that hangs, there has to be a mount: act 3 is left out.")
 
     def draw_deadlock(self) -> str:
         """Return the diagram: from the real kernel, or, where that may not be, from the embedded one."""
@@ -213,11 +229,10 @@ class Demo:
         """Say where we are, and what takes the place of the kernel if nothing can be mounted."""
         release, python = os.uname().release.split("-")[0], sys.version.split()[0]
         if self.why_not is None:
-            print(f"fusewire on Linux {release}, Python {python}: two filesystems on the real kernel\n")
+            print(f"fusewire on Linux {release}, Python {python}: on the real kernel")
         else:
             print(f"fusewire on an embedded kernel, Python {python}: nothing can be mounted here.")
-            print(f"{textwrap.fill(sentence(self.why_not), WIDTH, break_long_words=False, break_on_hyphens=False)}\n")
-        print("    " + LINE.format(title="step", result="result", time="time", requests="requests"))
+            print(f"{textwrap.fill(sentence(self.why_not), WIDTH, break_long_words=False, break_on_hyphens=False)}")
 
     def show(self, row: Row) -> None:
         """Print a row, at once, for some take a while."""
@@ -234,7 +249,8 @@ class Demo:
         right = len(self.rows) - len(wrong) - len(skipped)
         seconds, requests = sum(row.seconds for row in self.rows), sum(row.requests for row in self.rows)
         note = f", {len(skipped)} skipped" if skipped else ""
-        print(f"\n{right} of {len(self.rows)} steps right{note}: {requests:,} requests in {seconds:.1f} s.")
+        if self.rows:
+            print(f"\n{right} of {len(self.rows)} steps right{note}: {requests:,} requests in {seconds:.1f} s.")
         for row in wrong:
             print(f"fusewire: '{row.title}' went wrong: {row.reason}", file=sys.stderr)
         return FAILURE if wrong else 0

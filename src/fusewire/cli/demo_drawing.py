@@ -1,8 +1,8 @@
-"""Act 2 of `fusewire demo`: what went on underneath.
+"""Acts 2 and 3 of `fusewire demo`: what went on underneath, and what to do when it hangs.
 
 One more file is removed on the mount that was used last, and what both ends did meanwhile is drawn, with its times.
 Then the first deadlock of kernel.txt is staged: a daemon removes, through its own mount, the file that it is asked to
-remove. Nobody can go on; an abort frees them all.
+remove. Nobody can go on; an abort frees them all. In act 3 it is found and healed by fusewire.watch instead.
 
 On the real kernel either is drawn from its own tracepoints, as far as they may be used; what is inferred bears a
 dot. Where nothing can be mounted both take place in this process.
@@ -10,6 +10,7 @@ dot. Where nothing can be mounted both take place in this process.
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 from typing import Final
 
@@ -21,12 +22,12 @@ from fusewire.diagrams.text import render
 from fusewire.events import Event, Step
 from fusewire.explain.director import ADMINISTRATOR, Director
 from fusewire.explain.explanation import Options
-from fusewire.explain.real import brief_deadlock
+from fusewire.explain.real import brief_deadlock, healed_deadlock
 from fusewire.explain.real.live import removal
 from fusewire.explain.seed.simple_deadlock import into_deadlock
 from fusewire.kernel.tasks import current
 
-__all__ = ["draw_deadlock", "draw_removal"]
+__all__ = ["draw_deadlock", "draw_removal", "heal_deadlock"]
 
 NAME: Final = "file"
 CALLER, DAEMON = "rm", "daemon"
@@ -92,6 +93,12 @@ def draw_deadlock(real: bool) -> str:
     """Stage the deadlock and its cure, and return the diagram."""
     options = Options(profile="linux", path=f"/mnt/fuse/{NAME}")
     return render(brief_deadlock(options) if real else embedded_deadlock(options), DEADLOCK)
+
+
+def heal_deadlock() -> str:
+    """Stage the deadlock on a mount of its own, have it found and cured, and return what was said."""
+    recording = healed_deadlock(Options(profile="linux", path=f"/mnt/fuse/{NAME}"))
+    return "\n".join(textwrap.fill(f"  {remark.text}", 80, subsequent_indent="    ") for remark in recording.remarks)
 
 
 def embedded_deadlock(options: Options) -> Recording:

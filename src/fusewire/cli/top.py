@@ -7,9 +7,10 @@ import json
 import shutil
 import sys
 import time
+from shlex import quote
 from typing import TYPE_CHECKING, Final
 
-from fusewire.cli.narrow import HelpFormatter, narrowed
+from fusewire.cli.narrow import HelpFormatter
 
 if TYPE_CHECKING:
     from fusewire.watch.overview import Row, Snapshot
@@ -123,17 +124,20 @@ def width() -> int | None:
 def table(snapshot: Snapshot, rows: list[Row], width: int | None) -> list[str]:
     """Return what `--once` prints."""
     from fusewire.cli.top_table import lines
+    from fusewire.watch.words import filled
 
     if not snapshot.rows:
         return ["There is no FUSE mount on this machine."]
     if not rows:
         return [f"None of {len(snapshot.rows)} FUSE connections is like that."]
-    notes = [line for note in footnotes(snapshot, rows) for line in narrowed(note, min(width or 80, 79)).splitlines()]
-    return [*lines(rows, width), *notes]
+    notes = [line for note in footnotes(snapshot) for line in (filled("", note, width) if width else [note])]
+    sick = [row for row in rows if row.diagnosis.is_sick]
+    following = [f"Next: fusewire doctor {quote(sick[0].here or str(sick[0].number))}"] if sick else []
+    return [*lines(rows, width), *notes, *following]  # what is to be typed stays in one line
 
 
-def footnotes(snapshot: Snapshot, rows: list[Row]) -> list[str]:
-    """Return what is missing, and what to type next."""
+def footnotes(snapshot: Snapshot) -> list[str]:
+    """Return sentences on what is missing."""
     found = []
     if snapshot.unseen:
         found.append(f"Not seen: {'; '.join(snapshot.unseen)}.")
@@ -141,7 +145,4 @@ def footnotes(snapshot: Snapshot, rows: list[Row]) -> list[str]:
         found.append(f"No figures: {snapshot.untraced}.")
     if snapshot.lost:
         found.append(f"Figures are too low: {snapshot.lost} events came faster than they could be read.")
-    sick = [row for row in rows if row.diagnosis.is_sick]
-    if sick:
-        found.append(f"Next: fusewire doctor {sick[0].here or sick[0].number}")
     return found

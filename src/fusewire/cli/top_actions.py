@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -45,8 +46,9 @@ def trace(row: Row) -> str:
     command = [sys.executable, "-m", "fusewire", "trace", str(row.number)]
     where = os.pathsep.join(map(os.path.abspath, sys.path))  # we may be a zip, and nowhere installed
     print(f"Requests of {printable(row.diagnosis.place)}; Ctrl-C leads back.", flush=True)
+    ours = signal.signal(signal.SIGINT, lambda *_: None)  # Ctrl-C is for the tracer; exec gives it the default back
     try:
         subprocess.run(command, env={**os.environ, "PYTHONPATH": where}, check=False)
-    except KeyboardInterrupt:
-        pass
+    finally:
+        signal.signal(signal.SIGINT, ours)
     return ""

@@ -301,15 +301,14 @@ def summary(snapshot: Snapshot, rows: list[Row], sort: str, words: list[str]) ->
 def details(snapshot: Snapshot, row: Row, width: int) -> list[str]:
     """Return all that is known of one connection: the diagnosis, who waits for whom, what to do, what is missing."""
     tree = [("  " * (depth + 1), text) for depth, text in chains(row.number, snapshot.diagnoses)]
-    cure = [f"Next: {row.diagnosis.cure}"] if row.diagnosis.cure else []
     paragraphs = [
-        *(("  ", text) for text in cure),
         *([("", ""), ("", "Who waits for whom:"), *tree, ("", "")] if tree else []),
         *(("  ", text) for text in known_besides(row.diagnosis)),
-        *(("", text) for text in footnotes(snapshot, [])),
+        *(("", text) for text in footnotes(snapshot)),
     ]
+    cure = [f"  Next: {row.diagnosis.cure}"] if row.diagnosis.cure else []  # to be typed: it stays in one line
     lines = (line for indent, text in paragraphs for line in filled(indent, text, width) or [""])
-    return [*brief(row.diagnosis, width), *lines]
+    return [*brief(row.diagnosis, width), *cure, *lines]
 
 
 def known_besides(diagnosis: Diagnosis) -> list[str]:

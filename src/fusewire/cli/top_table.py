@@ -37,7 +37,7 @@ def daemon_of(row: Row) -> str:
     if not servers:
         return UNKNOWN if row.diagnosis.state is State.UNKNOWN else NOTHING
     more = f" +{len(servers) - 1}" if len(servers) > 1 else ""
-    return f"{servers[0].pid} {servers[0].command}{more}"
+    return f"{servers[0].command} {servers[0].pid}{more}"
 
 
 def blocked_of(row: Row) -> str:
@@ -89,7 +89,7 @@ COLUMNS: Final = (
     Column("TYPE", lambda row: row.diagnosis.fstype or NOTHING, 11, 8),
     Column("SOURCE", lambda row: row.diagnosis.source or NOTHING, 12, 8),
     Column("STATE", state_of, 0),
-    Column("DAEMON", daemon_of, 1, 10),
+    Column("DAEMON", daemon_of, 1, 14),
     Column("BLOCKED", blocked_of, 9, right=True),
     Column("IN", lambda row: ", ".join(row.blocked_in) or NOTHING, 13, 12),
     Column("WAITING", lambda row: count_of(row.diagnosis.waiting), 2, right=True),

@@ -128,14 +128,14 @@ def amount(size: int) -> str:
 
 def table(statistics: Statistics) -> Iterator[str]:
     """Yield a line for each operation."""
-    yield f"{'':<31} {'pending':>15}   {'processing':>29}".rstrip()
-    yield f"{'operation':<15} {'count':>8} {'errors':>6} {row_of('p50', 'p99')}   {row_of('p50', 'p90', 'p99', 'max')}"
+    yield f"{'':<30} {'pending':>15}   {'processing':>29}".rstrip()
+    yield f"{'operation':<15} {'count':>7} {'errors':>6} {row_of('p50', 'p99')}   {row_of('p50', 'p90', 'p99', 'max')}"
     for operation, found in statistics.by_count():
         pending = row_of(*percentiles(found.pending, 50, 99))
         work, mark = (found.processing, " ") if found.processing.count else (found.total, "<")
         worked = row_of(*percentiles(work, 50, 90, 99), duration(work.longest))
         count, errors = found.total.count, found.errors.total() or ""
-        yield f"{operation:<15} {count:>8} {errors:>6} {pending}  {mark}{worked}"
+        yield f"{operation:<15} {count:>7} {errors:>6} {pending}  {mark}{worked}"
 
 
 def row_of(*cells: str) -> str:

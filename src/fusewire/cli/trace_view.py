@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from fusewire.cli.trace_text import Lines, histograms, most_frequent, table
+from fusewire.cli.trace_text import Lines, duration, histograms, most_frequent, table
 from fusewire.diagrams import text
 from fusewire.watch.latencies import Statistics
 from fusewire.watch.requests import Request
@@ -183,8 +183,8 @@ class Viewer:
     def _afterwards(self, now: float) -> Iterator[str]:
         if not self.arguments.summary or not self.arguments.json:
             count, errors = self.statistics.count, self.statistics.error_count
-            spent = f"in {now - self.began:.1f} s"
-            yield f"\n{count} request{'s' * (count != 1)} {spent}, {errors} of them failed."
+            spent = duration(now - self.began)
+            yield f"\n{count} request{'s' * (count != 1)} in {spent}, {errors} of them failed."
         if self.trace.lost:
             yield f"{self.trace.lost} events were lost, since there were too many: times and counts may be wrong."
         if not self.trace.goes_on():

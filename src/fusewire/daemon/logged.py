@@ -12,7 +12,6 @@ microseconds a request, so it is a class of its own, and who does not ask for it
 
 from __future__ import annotations
 
-import errno
 import functools
 import inspect
 import logging
@@ -24,6 +23,7 @@ from fusewire.daemon.answers import ANSWERS
 from fusewire.daemon.filesystem import Filesystem
 from fusewire.daemon.session import Buffers, Call, Session
 from fusewire.daemon.values import SetAttributes
+from fusewire.errors import errno_name
 from fusewire.wire import OPERATIONS, Buffer, ForgetOne, InHeader, OutHeader
 
 __all__ = ["LoggedSession", "requests_are_logged"]
@@ -91,7 +91,7 @@ def said(operation: str, reply: Buffers | None) -> str:
         return "unanswered"
     header = OutHeader.unpack_from(reply[0])
     if header.error:
-        return errno.errorcode.get(-header.error, str(header.error))
+        return errno_name(-header.error)
     if operation == "LOOKUP" and not any(reply[0][OutHeader.SIZE :][:8]):
         return "no such name"  # nodeid 0: the kernel may remember that
     return f"{header.len - OutHeader.SIZE} bytes" if operation in WITH_DATA else "ok"

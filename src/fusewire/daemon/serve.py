@@ -32,16 +32,15 @@ from collections import deque
 from typing import Final
 
 from fusewire.daemon.device import DeviceFile
-from fusewire.daemon.server import GRACE, Failed, Server, Told, answer_init
+from fusewire.daemon.server import Failed, Server, Told, answer_init
 from fusewire.daemon.session import Call, Session
 from fusewire.daemon.workers import LoopThread
 from fusewire.errors import os_error
 
-__all__ = ["HASTE", "ThreadServer"]
+__all__ = ["ThreadServer"]
 
 logger = logging.getLogger("fusewire")
 
-HASTE: Final = 0.5  # seconds that methods get in place of `GRACE`, if whoever ends us is in a hurry
 PAUSE: Final = 0.1  # seconds after which a thread that had no memory tries again
 
 
@@ -59,7 +58,6 @@ class ThreadServer(Server):
     ) -> None:
         super().__init__(session, device, failed, gone, abort)
         self.ended = threading.Event()
-        self.hurried = False  # by Ctrl-C
         self.threads = threads
         self.readers: list[threading.Thread] = []
         self.slots = threads  # methods that may still be started
@@ -67,11 +65,6 @@ class ThreadServer(Server):
         self.loop: LoopThread | None = None
         self.loop_may_start = True
         self.lock = threading.Lock()  # of the four above, and of `ending`
-
-    @property
-    def grace(self) -> float:
-        """Seconds that methods get to return, once the mount is gone."""
-        return HASTE if self.hurried else GRACE
 
     def start(self) -> None:
         """Answer INIT on this thread, then start the others.

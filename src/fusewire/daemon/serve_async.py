@@ -9,7 +9,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from fusewire.daemon.device import DeviceFile
-from fusewire.daemon.server import GRACE, Failed, Server, Told, answer_init
+from fusewire.daemon.server import Failed, Server, Told, answer_init
 from fusewire.daemon.session import Call, Session
 from fusewire.daemon.workers import Workers, in_a_thread
 
@@ -120,7 +120,7 @@ class AsyncServer(Server):
 
     async def _wait_for_methods(self) -> None:
         try:
-            async with asyncio.timeout(GRACE):
+            async with asyncio.timeout(self.grace):
                 if self.workers is not None:
                     await asyncio.wait({in_a_thread(self.workers.join)})
                 while self.tasks:

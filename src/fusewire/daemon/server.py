@@ -16,11 +16,12 @@ from fusewire.errors import ProtocolError, os_error
 from fusewire.events import Step, note
 from fusewire.wire import InHeader, encode_error
 
-__all__ = ["GRACE", "Failed", "Server", "Told", "answer_init"]
+__all__ = ["GRACE", "HASTE", "Failed", "Server", "Told", "answer_init"]
 
 logger = logging.getLogger("fusewire")
 
 GRACE: Final = 5.0  # seconds that methods get to return, once the mount is gone
+HASTE: Final = 0.5  # the same, if whoever ends us is in a hurry
 Failed = Callable[[BaseException], None]
 Told = Callable[[], object]
 
@@ -40,6 +41,12 @@ class Server:
         self.gone = gone
         self.abort = abort
         self.ending = False  # the device has said that the connection is gone
+        self.hurried = False  # by Ctrl-C, or by a cancellation
+
+    @property
+    def grace(self) -> float:
+        """Seconds that methods get to return, once the mount is gone."""
+        return HASTE if self.hurried else GRACE
 
     def take_in(self, message: memoryview) -> Buffers | Call | None:
         """Give the session a message. One that has no number to be answered by is logged, and nothing else."""

@@ -19,7 +19,6 @@ no list before they are queued, and after they have ended.
 
 from __future__ import annotations
 
-import errno
 import inspect
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -36,6 +35,7 @@ from fusewire.diagrams.held import (
     quoted,
     semaphores,
 )
+from fusewire.errors import errno_name
 
 if TYPE_CHECKING:
     from fusewire.kernel.connection import Connection
@@ -240,7 +240,7 @@ def _end(result: object) -> str:
     """How a task ended whose result is this; only a kill ends it with what is no `Exception`."""
     match result:
         case OSError(errno=int(number)):
-            return f"failed with {errno.errorcode.get(number, number)}"
+            return f"failed with {errno_name(number)}"
         case Exception():
             return f"failed with {type(result).__name__}"
         case BaseException():

@@ -8,13 +8,15 @@ so is left to itself. What nobody ends is put away by the garbage collector, or 
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Coroutine
 from typing import Any, Final, TypeVar
 
 import fusewire.kernel as kernel_end
-from fusewire.daemon.serve import HASTE, ThreadServer
+from fusewire.daemon.serve import ThreadServer
 from fusewire.daemon.serve_async import AsyncServer
+from fusewire.daemon.server import HASTE
 from fusewire.daemon.workers import in_a_thread, to_its_end
 from fusewire.embedded.begun import Begun
 from fusewire.embedded.daemon_device import Tap
@@ -182,17 +184,21 @@ class Ends(Serving):
             self._put_away()
 
     def _hurry(self, hurried: bool = True) -> None:
-        if isinstance(self.server, TaskServer | ThreadServer):
+        if self.server is not None:
             self.server.hurried = hurried
 
-    async def close_async(self) -> None:
-        """Do as `close`, awaited."""
+    async def close_async(self, hurried: bool = False) -> None:
+        """Do as `close`, awaited. In an event loop Ctrl-C is a cancellation, after which we hurry as well."""
         if isinstance(self.runner, FixedOrder):
-            self.close()
+            self.close(hurried)
         if self.closed:
             return
+        self._hurry(hurried)
         try:
             await in_a_thread(self._leave)
+        except asyncio.CancelledError:
+            self._hurry()
+            raise
         finally:
             self.closed = True
             self.abort()
@@ -208,7 +214,7 @@ class Ends(Serving):
         """End all processes and unmount, if the daemon lets us."""
         leaving = Task("kernel", self._end_all())
         try:
-            hurried = isinstance(self.server, TaskServer | ThreadServer) and self.server.hurried
+            hurried = self.server is not None and self.server.hurried
             self.runner.start(leaving)
             self.runner.wait(leaving, HASTE if hurried else LINGER)
         except (Deadlock, OSError) as error:

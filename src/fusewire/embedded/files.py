@@ -12,10 +12,13 @@ affair, and a system call in the middle of something else would be nobody's.
 
 from __future__ import annotations
 
+import asyncio
 import io
 import os
 import warnings
 from typing import TYPE_CHECKING, Any, Final, Self
+
+from fusewire.kernel.tasks import Task
 
 if TYPE_CHECKING:
     import fusewire.kernel as kernel_end
@@ -82,11 +85,21 @@ class AwaitableFile:
             self.closed = True
             await self.process.close(self.fd)
 
+    def _begin_to_close(self) -> None:
+        if not self.closed:
+            self.closed = True
+            closing = Task("kernel", self.process.close(self.fd), self.process)
+            closing.ended = lambda _: None  # nobody is told what FLUSH says
+            self.process.system.runner.start(closing)
+
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, *exception: object) -> None:
         if kind is GeneratorExit:  # it is dropped while it sleeps, and can await nothing more
+            return
+        if kind is asyncio.CancelledError:  # who cancels does not wait for the daemon to answer FLUSH
+            self._begin_to_close()
             return
         try:
             await self.close()

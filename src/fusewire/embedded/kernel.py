@@ -23,9 +23,10 @@ kernel.awaitable.unlink("/a")`. `kernel.awaitable` is the same kernel, whose cal
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Coroutine, Iterable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, overload
+from typing import Any, Final, Self, TypeVar, overload
 
 import fusewire.kernel as kernel_end
 from fusewire.embedded.begun import Begun
@@ -43,9 +44,6 @@ from fusewire.kernel.vfs.superblock import Options
 from fusewire.mounting import MountOptions
 from fusewire.served import Served, as_filesystem, options_for, threads_for
 from fusewire.wire import FUSE_KERNEL_MINOR_VERSION
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["AwaitableKernel", "Kernel"]
 
@@ -141,7 +139,7 @@ class Kernel(Inspected, Blocking):
         if runner is not None and runner not in RUNNERS:
             raise ValueError(f"runner={runner!r}: there are {', '.join(map(repr, RUNNERS))}")
         for name, number in (("minor", minor), ("threads", threads), ("requests", requests)):
-            if not isinstance(number, int | None):
+            if not isinstance(number, int) and not (name == "threads" and number is None):
                 raise TypeError(f"{name}={number!r}: it is a whole number")
         if not isinstance(options, str | MountOptions | Options):
             raise TypeError(f"options={options!r}: they are as after -o, such as 'ro,attr_timeout=0', or given by name")
@@ -209,7 +207,7 @@ class Kernel(Inspected, Blocking):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self.ends.close_async()
+        await self.ends.close_async(hurried=isinstance(error, KeyboardInterrupt | asyncio.CancelledError))
         if error is None:
             self.ends.raise_failure()
 

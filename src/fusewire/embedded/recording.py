@@ -10,13 +10,13 @@ A record is bounded: `most` requests, the last ones, and of each the first `DATA
 
 from __future__ import annotations
 
-import errno
 import os
 from collections import deque
 from dataclasses import dataclass, field, fields
 from typing import Any, Final
 
 from fusewire.embedded.ledger import Ledger
+from fusewire.errors import errno_name
 from fusewire.kernel.clock import Clock
 from fusewire.kernel.connection import Connection
 from fusewire.kernel.request import Request
@@ -69,7 +69,7 @@ class RecordedRequest:
                 else "not answered"
             )
         if self.error:
-            return errno.errorcode.get(self.error, str(self.error))
+            return errno_name(self.error)
         return f"{self.reply_size} bytes" if self.reply_size else "ok"
 
 

@@ -20,8 +20,7 @@ from typing import Any
 
 from fusewire import events
 from fusewire.daemon.device import UNANSWERABLE
-from fusewire.daemon.serve import HASTE
-from fusewire.daemon.server import GRACE, Failed
+from fusewire.daemon.server import GRACE, HASTE, Failed
 from fusewire.daemon.session import Buffers, Call, Session
 from fusewire.embedded.daemon_device import Stall
 from fusewire.embedded.task_daemon import GONE

@@ -5,6 +5,7 @@
     run.py            one run of a scene, step by step        stuck.py        how a run ends in which some sleep on
     schedule.py       a run as a short string                 drawing.py      a run as a diagram
     depth_first.py    all runs; fingerprint.py: what was seen; graph.py, found.py, report.py: what came of it
+    rewind.py         a mount put back to what it was, so that set-up is made once
     search.py         `explore`; workers.py: by several processes; ways_out.py: what ends everything
 
 and of somebody's own filesystem:

@@ -29,7 +29,7 @@ from typing import Final, NamedTuple, Protocol
 
 from fusewire.explore.fingerprint import OPAQUE, fingerprint
 from fusewire.explore.found import BROKEN, ROOT, UNKNOWN, Finding, Found
-from fusewire.explore.run import LONGEST, EndlessError, Run
+from fusewire.explore.run import Run
 from fusewire.explore.scene import NotThereError, Scenario, Scene
 from fusewire.explore.stuck import Ending, ending, in_words
 from fusewire.explore.ways_out import rescue
@@ -140,8 +140,6 @@ class Search:
         readers = Readers(connection)
         try:
             run.step(letter)
-            if len(run.steps) > LONGEST:
-                raise EndlessError(f"after {LONGEST:,} steps there was no end")
             if self.how.check:
                 check(connection)
                 readers.check(run.task(letter))

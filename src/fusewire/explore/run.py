@@ -19,23 +19,18 @@ from fusewire.events import Event
 from fusewire.explore.scene import Scenario
 from fusewire.kernel.tasks import Task, close, current
 
-__all__ = ["LONGEST", "EndlessError", "NoSuchStepError", "Run", "Watch"]
+__all__ = ["NoSuchStepError", "Run", "Watch"]
 
 Watch: TypeAlias = Callable[[Task, Event], None]
 
 FIRST_TASK: Final = ord("a")
 FIRST_MOMENT: Final = ord("A")
 MOST_STEPS: Final = 3_000  # of a run; the longest of ours has some hundred
-LONGEST: Final = 20_000  # steps of a run
 TASKS: Final = tuple(map(chr, range(FIRST_TASK, FIRST_TASK + 26)))
 
 
 class NoSuchStepError(ValueError):
     """The one who is to make a step is not there, or cannot go on."""
-
-
-class EndlessError(Exception):
-    """Somebody can always go on."""
 
 
 class Run:
@@ -145,16 +140,9 @@ class Run:
         return ", ".join(f"'{letter}' is {task.name}" for letter, task in both)
 
     def go_on(self) -> None:
-        """Go on in fixed order until no task can.
-
-        Raises:
-            EndlessError: the run has no end, as far as we have patience.
-            Exception: as `step`.
-        """
+        """Go on in fixed order until no task can; errors as `step`."""
         while ready := self.ready():
             self.step(ready[0])
-            if len(self.steps) > LONGEST:
-                raise EndlessError(f"after {LONGEST:,} steps there was no end")
 
 
 def closed(task: Task) -> Exception | None:

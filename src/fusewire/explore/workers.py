@@ -28,7 +28,8 @@ from fusewire.explore.scene import Scenario
 __all__ = ["search_together"]
 
 SIZE: Final = 16  # bytes of a state in the table
-PLACES: Final = 1 << 20  # in the table: many more than the states of any scenario that ends in a day
+PLACES: Final = 1 << 22  # in the table: many more than the states of any scenario that ends in a day
+TRIES: Final = 256  # places that are looked at for one state
 TURN: Final = 0.2  # seconds for which a process works until it gives back what it has
 NOTHING: Final = bytes(SIZE)
 
@@ -40,10 +41,10 @@ class Shared:
         self._table = mmap.mmap(-1, PLACES * SIZE)
 
     def add(self, state: bytes) -> bool:
-        """Remember `state`; return whether it is new. When the table is full everything is."""
+        """Remember `state`; return whether it is new. Where the table is full everything is."""
         key = state if len(state) == SIZE else blake2b(state, digest_size=SIZE).digest()
         place = int.from_bytes(key[:8], "little") % PLACES
-        for _ in range(PLACES):
+        for _ in range(TRIES):
             there = self._table[place * SIZE : (place + 1) * SIZE]
             if there == key:
                 return False

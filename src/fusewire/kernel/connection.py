@@ -109,6 +109,7 @@ class Connection:
         "timer",
         "violations",
         "waitq",
+        "withheld",
     )
 
     def __init__(
@@ -125,6 +126,7 @@ class Connection:
         # What the daemon has agreed to, said that it has not, or may not be sent.
         self.absent = {row.name for row in OPERATIONS.values() if row.since > minor}  # ENOSYS adds to it
         self.no_interrupt = False  # the daemon answered an INTERRUPT with ENOSYS
+        self.withheld = 0  # InitFlags that this kernel knows, and does not offer
         self.settle(Settings(minor=minor))  # until INIT is answered
         # Where a connection is in its life: each changes once.
         self.connected = True

@@ -182,7 +182,7 @@ async def exchange_init(connection: Connection) -> None:
 
 def _init(connection: Connection) -> Request:
     """Take a request, past the gate, and fill in an INIT of the kernel's own."""
-    flags, flags2 = split_init_flags(offered_flags(connection.minor))
+    flags, flags2 = split_init_flags(offered_flags(connection.minor) & ~connection.withheld)
     request = connection.pool.take_unasked()
     connection.num_waiting += 1
     request.ask("INIT", 0, InitIn(FUSE_KERNEL_VERSION, connection.minor, READAHEAD, flags, flags2))

@@ -16,7 +16,7 @@ from fusewire.watch.diagnosis import Diagnosis, Edge, Server, State
 from fusewire.watch.look import Look, take
 from fusewire.watch.proc import contents
 from fusewire.watch.verdict import Verdict, Verdicts
-from fusewire.watch.wait_graph import Kind, Wait, reads_device
+from fusewire.watch.wait_graph import LOOKUP_LOCKS, Kind, Wait, reads_device
 
 __all__ = ["diagnose"]
 
@@ -101,7 +101,25 @@ def edge_of(look: Look, wait: Wait, serves: bool) -> Edge:
         where=thread.wchan,
         seconds=look.ages.get(thread.tid),
         serves=serves,
+        lock=lock_of(wait),
     )
+
+
+def lock_of(wait: Wait) -> str:
+    """Name what a thread waits to lock; "" if it waits for no lock, or we cannot tell.
+
+    Whoever makes, removes or moves a name locks its directory in the system call itself, and the file that
+    has the name behind vfs_unlink and its like. Whoever looks a name up may wait for another who does so.
+    """
+    path = wait.touch.shown if wait.kind is Kind.LOCK and wait.touch else ""
+    if not path.startswith("/"):
+        return ""
+    if wait.thread.passes(*LOOKUP_LOCKS):
+        return f"the name {path}"
+    in_directory = wait.touch is not None and wait.touch.changes_directory and not wait.thread.wchan.startswith("vfs_")
+    if in_directory or wait.thread.passes("walk_component", "lookup_slow", "__lookup_slow"):
+        return f"the directory {os.path.dirname(path)}"
+    return f"the file {path}"
 
 
 # --- what else is known

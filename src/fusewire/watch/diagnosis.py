@@ -73,6 +73,7 @@ class Edge(NamedTuple):
     where: str  # the kernel's function in which it sleeps
     seconds: float | None  # for how long
     serves: bool  # it is a thread of the daemon: it should have answered
+    lock: str = ""  # what it waits to lock: 'the directory /mnt'; "" if it is no lock, or we cannot tell
 
     @property
     def is_sure(self) -> bool:

@@ -34,7 +34,7 @@ __all__ = ["REQUEST_WAITS", "Glimpse", "Look", "take"]
 
 REQUEST_WAITS: Final = ("request_wait_answer", "fuse_get_req")  # for the answer; before it is sent, for INIT or room
 RELEASE: Final = tuple(map(int, re.findall(r"\d+", os.uname().release)[:2]))
-TELLS_HOLDERS: Final = RELEASE >= (6, 18)  # whether fdinfo says which connection a device serves
+TELLS_HOLDERS: Final = RELEASE >= (6, 16)  # whether fdinfo says which connection a device serves
 
 
 class Glimpse(NamedTuple):
@@ -71,7 +71,8 @@ class Look:
     @property
     def hides_holders(self) -> bool:
         """Whether somebody may hold a device without our seeing it."""
-        return self.hidden > 0 or not TELLS_HOLDERS
+        told = any(holding.certain for connection in self.connections.values() for holding in connection.holders)
+        return self.hidden > 0 or not (TELLS_HOLDERS or told)
 
     def is_orphan(self, pid: int) -> bool:
         """Tell whether whoever started a process is gone."""

@@ -19,11 +19,11 @@ Source: fs/fuse/dev.c, fuse_send_one, fuse_dev_do_read, fuse_request_end, reques
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
+from fusewire.errors import errno_name
 from fusewire.watch.trace_events import RequestEnd, RequestSend, SyscallExit, Traced
 from fusewire.wire import OPERATIONS
 
@@ -65,7 +65,7 @@ class Request:
     @property
     def error_name(self) -> str:
         """ENOENT, for instance; "" if it succeeded."""
-        return errno.errorcode.get(self.error, str(self.error)) if self.error else ""
+        return errno_name(self.error) if self.error else ""
 
     @property
     def pending(self) -> float | None:

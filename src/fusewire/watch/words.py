@@ -86,7 +86,8 @@ def whom(diagnosis: Diagnosis, edge: Edge, places: Mapping[int, str]) -> str:
     """Say for whom, or what, a thread waits."""
     if edge.holder is not None:
         names = [f"{other.command} (pid {other.pid})" for other in diagnosis.edges if other.tid == edge.holder]
-        return f"a lock that {names[0] if names else f'thread {edge.holder}'} has"
+        lock = f"the lock of {edge.lock}, which" if edge.lock else "a lock that"
+        return f"{lock} {names[0] if names else f'thread {edge.holder}'} has"
     places_of_it = [places.get(number, f"connection {number}") for number in edge.connections]
     return f"{edge.kind.value} {' or '.join(places_of_it) or 'a FUSE mount, we cannot tell which'}"
 
@@ -99,7 +100,8 @@ def more(diagnosis: Diagnosis) -> Iterator[str]:
     yield from diagnosis.remarks
     if diagnosis.scenario:
         advice = ADVICE[diagnosis.scenario]
-        yield advice.happened
+        shown = f" See: fusewire explain {advice.explanation}" if advice.explanation and diagnosis.is_sick else ""
+        yield advice.happened + shown
         if diagnosis.is_sick and advice.change:
             yield f"Lest it come back: {advice.change}"
 

@@ -21,6 +21,7 @@ __all__ = ["CACHING"]
 
 GROUP: Final = "what the page cache does by itself"
 PAGE: Final = 4096  # bytes
+CLOCK: Final = "flusher's clock"  # the task that lets it strike
 OLD: Final = 40.0  # seconds, after which no page is still dirty
 DETAIL_OF_BACKGROUND: Final = replace(
     DETAIL,
@@ -80,7 +81,7 @@ def play_writeback(director: Director, options: Options) -> None:
     stage, fd = ready_to_write(director, options)
     finished(stage.play(stage.process.pwrite(fd, b"HELLO", 0)))
     director.say("Half a minute later (dirty_expire_centisecs).")
-    director.perform(pass_time(stage, OLD))
+    director.perform(pass_time(stage, OLD), CLOCK)
     director.go_on()
     show_flusher(stage)
 
@@ -149,8 +150,8 @@ CACHING: Final = (
         detail=DETAIL,
         remark="With WRITEBACK_CACHE a write only makes a page dirty, and asks nothing, but for the page itself if it "
         "is not there and not all of it is written. fsync sends what is dirty, two writes in one WRITE here, waits for "
-        "the answer, and then sends FSYNC. So does close, before its FLUSH; else the flusher comes, for whom an error "
-        "is nobody's until the next fsync.",
+        "the answer, and then sends FSYNC. close does so too, before its FLUSH; else the flusher comes, and "
+        "the next fsync or close tells of his errors.",
     ),
     Explanation(
         "page-fault",

@@ -38,7 +38,7 @@ T = TypeVar("T")
 
 PROGRAM: Final = "program"
 DAEMON: Final = "FUSE filesystem daemon"
-FLUSHER: Final = "the kernel's flusher"
+FLUSHER: Final = "The kernel's flusher"
 MOST_COLUMNS: Final = 3  # if the daemon's threads would take more, they share one
 UNSAID: Final = {"sys_read", "sys_write", "sys_fcntl"}  # what a daemon reads and writes; what of `fcntl` is no argument
 SYSCALLS: Final = {f"sys_{OTHER_NAMES.get(name, name)}" for name in dir(Process)} - UNSAID

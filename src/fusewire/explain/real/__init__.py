@@ -29,7 +29,7 @@ from fusewire.explain.explanation import Options
 from fusewire.explain.real.namespace import CannotStage
 from fusewire.explain.real.ways import DIED
 
-__all__ = ["DETAIL", "NAMES", "CannotStage", "brief_deadlock", "run"]
+__all__ = ["DETAIL", "NAMES", "CannotStage", "brief_deadlock", "healed_deadlock", "run"]
 
 NAMES: Final = ("simple-deadlock", "tricky-deadlock")
 MOST_PROCESSES: Final = 3  # each has a column
@@ -76,6 +76,11 @@ def run(name: str, options: Options) -> Recording:
 def brief_deadlock(options: Options) -> Recording:
     """Have the simple deadlock come about, and abort: in about a second. Raises CannotStage, as `run`."""
     return recorded("brief-deadlock", options)
+
+
+def healed_deadlock(options: Options) -> Recording:
+    """Have the simple deadlock come about, find it and free it by surgery. Raises CannotStage, as `run`."""
+    return recorded("healed-deadlock", options)
 
 
 def recorded(name: str, options: Options) -> Recording:

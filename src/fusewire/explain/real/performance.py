@@ -15,7 +15,7 @@ from typing import Final
 
 from fusewire.diagrams.recording import Recording
 from fusewire.explain.explanation import Options
-from fusewire.explain.real import namespace, simple, tricky
+from fusewire.explain.real import healed, namespace, simple, tricky
 from fusewire.explain.real.theatre import Theatre
 from fusewire.explain.real.watchdog import Watchdog
 
@@ -25,6 +25,7 @@ SCENES: Final[dict[str, Callable[[Theatre], None]]] = {
     "simple-deadlock": simple.play,
     "tricky-deadlock": tricky.play,
     "brief-deadlock": simple.play_briefly,
+    "healed-deadlock": healed.play,
 }
 LIMIT: Final = 20.0  # seconds after which the watchdog ends it
 

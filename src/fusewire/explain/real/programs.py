@@ -19,8 +19,8 @@ from typing import Final
 from fusewire.daemon.filesystem import Filesystem
 from fusewire.daemon.request import Request
 from fusewire.daemon.session import Call, Session
-from fusewire.daemon.values import Attributes, Entry, OpenFile
-from fusewire.errors import os_error
+from fusewire.daemon.values import Attributes, Dirent, Entry, OpenFile
+from fusewire.errors import errno_name, os_error
 from fusewire.explain.real.namespace import die_with_parent
 from fusewire.explain.real.stage import Line
 from fusewire.wire import InHeader, OutHeader, encode_error, operation
@@ -126,6 +126,10 @@ class Unlinking(Filesystem):
     def getattr(self, request: Request, nodeid: int, fh: int | None) -> Attributes:
         return attributes(nodeid)
 
+    def readdir(self, request: Request, nodeid: int, fh: int, offset: int) -> Iterator[Dirent]:
+        if offset == 0:
+            yield Dirent(os.path.basename(self.path), FILE, stat.S_IFREG, offset=1)
+
     def unlink(self, request: Request, parent: int, name: str) -> None:
         os.unlink(self.path)
 
@@ -141,7 +145,7 @@ def unlink(path: str, uid: int, line: Line) -> None:
     try:
         os.unlink(path)
     except OSError as error:
-        line.say(f"unlink: {errno.errorcode.get(error.errno or 0, '?')}")
+        line.say(f"unlink: {errno_name(error.errno or 0)}")
     else:
         line.say("unlink: done")
 
@@ -266,4 +270,4 @@ class KamikazeProcess:
         start = self.filesystem.address - HEADER
         ctypes.memmove(start, OutHeader(HEADER + PAGE, 0, unique).pack(), HEADER)
         if libc.write(self.fd, start, HEADER + PAGE) < 0:
-            self.line.say(f"write: {errno.errorcode.get(ctypes.get_errno(), '?')}")
+            self.line.say(f"write: {errno_name(ctypes.get_errno())}")

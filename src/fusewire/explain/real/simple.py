@@ -82,8 +82,8 @@ def set_the_stage(stage: Stage, theatre: Theatre) -> None:
     fd, session, size = stage.mount(Unlinking(options.path))
     for name in daemons(options.threads):
         stage.start(name, lambda _: serve(fd, session, size))
+    stage.let_go()  # before rm is forked: it holds no device
     stage.start("rm", lambda line: unlink(options.path, options.uid, line))
-    stage.let_go()
     if stage.hear("rm", "ready") is None or not stage.settle():
         raise CannotStage("the mount does not answer on this kernel")
 

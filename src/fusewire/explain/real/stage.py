@@ -138,7 +138,7 @@ class Stage:
         waiting, orders = os.pipe()
         pid = os.fork()
         if pid == 0:
-            be(program, Line(waiting, writing))
+            be(name, program, Line(waiting, writing))
         for fd in (writing, waiting):
             os.close(fd)
         for fd in (reading, orders):
@@ -263,11 +263,13 @@ class Stage:
             time.sleep(PAUSE)
 
 
-def be(program: Callable[[Line], object], line: Line) -> None:
-    """Be the child. It ends here, whatever happens; and with us."""
+def be(name: str, program: Callable[[Line], object], line: Line) -> None:
+    """Be the child, under its name. It ends here, whatever happens; and with us."""
     status = 1
     try:
         die_with_parent()
+        with open("/proc/self/comm", "w") as comm:
+            comm.write(name)
         resource.setrlimit(resource.RLIMIT_CORE, (1, 1))  # too small for a core: one of them dies of SIGBUS
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         program(line)

@@ -11,12 +11,12 @@ where somebody was interrupted in a request that the daemon had read.
 
 from __future__ import annotations
 
-import errno
 import signal
 from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 
 from fusewire.diagrams.recording import Recording
+from fusewire.errors import errno_name
 from fusewire.events import Step
 from fusewire.explain.real.facts import Fact
 from fusewire.explain.real.told import Request, Told
@@ -235,4 +235,4 @@ class Teller:
 
 def returned(result: int) -> str:
     """Return what a call returned, an errno by its name."""
-    return f"-{errno.errorcode.get(-result, -result)}" if result < 0 else str(result)
+    return f"-{errno_name(-result)}" if result < 0 else str(result)
