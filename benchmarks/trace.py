@@ -36,6 +36,7 @@ from torture.mounts import enter_private_namespace
 from benchmarks.kernel_end import microseconds, mounted
 from fusewire.mounting.table import read_table
 from fusewire.watch.trace import Trace
+from fusewire.watch.trace_instances import find_tracefs
 
 CPU: Final = 0
 OTHER: Final = 1 << 20  # no connection has this number
@@ -91,9 +92,22 @@ def place(processors: set[int]) -> None:
 
 
 def wait_until_it_traces(process: subprocess.Popen[str]) -> None:
-    """Give it its time: it has begun when it sleeps between two portions."""
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(0.5)
+    """Wait until the last tracepoint that it enables is on."""
+    instances, root = find_tracefs()
+    try:
+        while not any(is_on(place) for place in Path(instances).glob(f"instances/fusewire-{process.pid}-*")):
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                sys.exit(f"The command ended with {process.wait(0.02)}.")
+    finally:
+        if root >= 0:
+            os.close(root)
+
+
+def is_on(instance: Path) -> bool:
+    try:
+        return (instance / "events/fuse/fuse_request_send/enable").read_text() == "1\n"
+    except OSError:
+        return False
 
 
 def connection_of(call: Callable[[], object]) -> int:

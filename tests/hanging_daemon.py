@@ -109,6 +109,13 @@ class HangingDaemon(RawDaemon):
     def idle(self, opcode: int, _unique: int, _message: bytes) -> None:
         """Answers all."""
 
+    def prepare_leaderless(self) -> None:
+        """End the main thread alone, which leaves its process to the others."""
+        print("ready", flush=True)
+        libc.pthread_exit(None)
+
+    leaderless = idle
+
     def slow(self, opcode: int, _unique: int, _message: bytes) -> None:
         """Takes a minute to remove a file, as a server far away may."""
         if opcode == UNLINK:

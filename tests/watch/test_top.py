@@ -193,6 +193,11 @@ def test_a_path_that_does_not_fit_keeps_its_end() -> None:
     assert "/somewhere/photos" in lines(ROWS, 80)[3]
 
 
+def test_of_another_namespace_the_path_is_shown_and_not_by_whom_it_is_seen() -> None:
+    table = lines([row(diagnosis(40, place="/data (as bash, pid 12, sees it)"))], 200)
+    assert "/data [ns]" in table[1]
+
+
 def test_without_a_terminal_nothing_is_cut() -> None:
     assert "/srv/a/very/long/path/to/somewhere/photos" in lines(ROWS, None)[3]
 

@@ -59,6 +59,10 @@ def removed(path: Path) -> Recording:
     path.parent.stat()  # so that the kernel need not ask once more
     recording = removal(str(path))
     recording.columns[CALLER] = f'"rm {path.name}"'  # in a temporary directory, of which the name says nothing
+    moments = list(recording.moments)
+    over = next(at for at, moment in enumerate(moments) if is_end(moment.event))
+    begun = next(at for at, moment in enumerate(moments) if moment.task == CALLER)
+    recording.entries[:] = moments[begun : over + 1]
     return recording
 
 
@@ -74,7 +78,7 @@ def removed_in_kernel(kernel: fusewire.Kernel) -> Recording:
         nonlocal over
         if not over:
             recording.hear(DAEMON if current().name == DAEMON else CALLER, named_alike(event))
-        over = over or (event.step, event.name) == (Step.RETURN, "sys_unlink")
+        over = over or is_end(event)
 
     before, events.hook = events.hook, hear
     try:
@@ -82,6 +86,10 @@ def removed_in_kernel(kernel: fusewire.Kernel) -> Recording:
     finally:
         events.hook = before
     return recording
+
+
+def is_end(event: Event) -> bool:
+    return (event.step, event.name) == (Step.RETURN, "sys_unlink")
 
 
 def named_alike(event: Event) -> Event:

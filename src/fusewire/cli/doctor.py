@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import shutil
+import sys
 from typing import TYPE_CHECKING, Final
 
 from fusewire.cli.narrow import HelpFormatter
@@ -19,7 +20,8 @@ __all__ = ["parser", "run"]
 DESCRIPTION: Final = """\
 Say which FUSE mounts hang and why, whoever serves them: who waits for whom, and
 what to type next. Looks at /proc and /sys alone: it opens no file of any mount,
-asks no daemon, and takes half a second. Without --fix it changes nothing.
+asks no daemon, and takes half a second. It changes nothing without --fix, or
+your yes: on a terminal it asks before each step.
 
 a mount is
   idle, busy   well; requests wait, none of them long
@@ -44,6 +46,7 @@ CURED: Final = 1
 SICK: Final = 2
 BLIND: Final = 3
 LINES: Final = 20  # that are printed at most
+NOTHING_TO_DRAW: Final = "There is nothing to draw: nobody waits for who should answer."
 
 
 def parser() -> argparse.ArgumentParser:
@@ -55,7 +58,9 @@ def parser() -> argparse.ArgumentParser:
         "mount", metavar="MOUNTPOINT", nargs="?", help="look at this mount alone; the number of a connection will do"
     )
     parser.add_argument("--fix", action="store_true", help="cure what is sick, saying each step before it is taken")
-    parser.add_argument("--json", action="store_true", help="print all that is known, as JSON")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--diagram", action="store_true", help="draw who waits for whom, however many lines that takes")
+    form.add_argument("--json", action="store_true", help="print all that is known, as JSON")
     parser.add_argument("-v", "--verbose", action="store_true", help="on an error show the traceback too")
     return parser
 
@@ -71,16 +76,24 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps([diagnosis.as_data() for diagnosis in found], indent=2))
     else:
-        print("\n".join(report(found, fixing=arguments.fix)), flush=True)
-    if arguments.fix and any(diagnosis.is_sick for diagnosis in found):
-        return fix(found)
+        print("\n".join(report(found, fixing=arguments.fix, diagram=arguments.diagram)), flush=True)
     if any(diagnosis.is_sick for diagnosis in found):
-        return SICK
+        asking = not arguments.fix
+        return fix(found, asking) if arguments.fix or (is_answered() and not arguments.json) else SICK
     return BLIND if any(diagnosis.state is State.UNKNOWN for diagnosis in found) else 0
 
 
-def fix(found: list[Diagnosis]) -> int:
-    """Cure all that are sick; say what is done and how it ends. Return the exit code."""
+def is_answered() -> bool:
+    """Whether somebody sits at a terminal, who can be asked."""
+    return sys.stdin.isatty() and sys.stdout.isatty()
+
+
+def fix(found: list[Diagnosis], asking: bool) -> int:
+    """Cure all that are sick; say what is done and how it ends. Return the exit code.
+
+    Args:
+        asking: before each step.
+    """
     from fusewire.watch import cure
     from fusewire.watch.words import headline
 
@@ -88,10 +101,21 @@ def fix(found: list[Diagnosis]) -> int:
     for diagnosis in found:
         if not diagnosis.is_sick:
             continue
-        after = cure(diagnosis.connection, lambda sentence: print(sentence, flush=True))
-        print(headline(after) if after else f"{diagnosis.place}: gone", flush=True)
+        after = cure(diagnosis.connection, lambda sentence: print(sentence, flush=True), agrees if asking else None)
         left += after is not None and after.is_sick
+        if not (asking and after is not None and after.is_sick):  # else it is as it was
+            print(headline(after) if after else f"{diagnosis.place}: gone", flush=True)
     return SICK if left else CURED
+
+
+def agrees(sentence: str) -> bool:
+    """Ask whether a step is to be taken."""
+    try:
+        answer = input(f"{sentence}? [y/N] ")
+    except (EOFError, KeyboardInterrupt):
+        print()
+        return False
+    return answer.strip().lower() in ("y", "yes")
 
 
 def connection_of(text: str) -> int:
@@ -115,19 +139,40 @@ def connection_of(text: str) -> int:
 # --- what is printed
 
 
-def report(found: list[Diagnosis], fixing: bool = False) -> list[str]:
-    """Return at most 20 lines: of the first that is sick all, of the others the verdict; what to type at the end."""
+def report(found: list[Diagnosis], fixing: bool = False, diagram: bool = False) -> list[str]:
+    """Return at most 20 lines: of the first that is sick all, of the others the verdict; what to type at the end.
+
+    Args:
+        fixing: what is to be typed next is being done.
+        diagram: the diagram is wanted, even if the lines are more; else it is drawn where there is room.
+    """
     from fusewire.watch.words import brief, filled, full
 
     width = min(shutil.get_terminal_size().columns, 100)
     if not found:
         return ["There is no FUSE mount on this machine."]
     places = {diagnosis.connection: diagnosis.place for diagnosis in found}
-    ending = [line for text in last_words(found, fixing) for line in filled("", text, width)]
     first, *others = in_order(found)
-    whole = first.is_sick or not others
-    blocks = [full(first, places, width) if whole else brief(first, width), *(brief(one, width) for one in others)]
-    return [*fitting(blocks, LINES - len(ending)), *ending]
+    ending = [line for text in last_words(found, fixing) for line in filled("", text, width)]
+    below = [brief(one, width) for one in others]
+    whole = full(first, places, width) if first.is_sick or not others else brief(first, width)
+    drawing = diagram_of(first, found)
+    if diagram:
+        return [*fitting([whole, *below], LINES - len(ending)), *(drawing or [NOTHING_TO_DRAW]), *ending]
+    if drawing and shutil.get_terminal_size().columns >= len(max(drawing, key=len)):
+        for words in (whole, full(first, places, width, drawn=True)):
+            if len(words) + len(drawing) + sum(map(len, below)) + len(ending) <= LINES:
+                return [*words, *drawing, *(line for block in below for line in block), *ending]
+    if drawing and not fixing:
+        ending = [f"As a diagram: fusewire doctor --diagram {first.connection}", *ending]
+    return [*fitting([whole, *below], LINES - len(ending)), *ending]
+
+
+def diagram_of(diagnosis: Diagnosis, found: list[Diagnosis]) -> list[str]:
+    """Return the diagram of a hang, nothing if there is none."""
+    from fusewire.watch.drawing import drawn
+
+    return drawn(diagnosis, found, colour=sys.stdout.isatty() and not os.environ.get("NO_COLOR"))
 
 
 def in_order(found: list[Diagnosis]) -> list[Diagnosis]:

@@ -32,6 +32,13 @@ class Column(NamedTuple):
     right: bool = False  # numbers end where the column ends
 
 
+def mountpoint_of(row: Row) -> str:
+    """Say where it is mounted; if that is in another mount namespace, without who sees it: details have that."""
+    if row.here is not None or not row.diagnosis.mountpoints:
+        return row.here or NOTHING
+    return row.diagnosis.mountpoints[0].partition(" (as ")[0] + " [ns]"
+
+
 def daemon_of(row: Row) -> str:
     servers = row.diagnosis.servers
     if not servers:
@@ -85,7 +92,7 @@ def latency(seconds: float | None) -> str:
 
 COLUMNS: Final = (
     Column("CONN", lambda row: str(row.number), 8, right=True),
-    Column("MOUNTPOINT", lambda row: row.diagnosis.mountpoints[0] if row.diagnosis.mountpoints else NOTHING, 0, 24),
+    Column("MOUNTPOINT", mountpoint_of, 0, 24),
     Column("TYPE", lambda row: row.diagnosis.fstype or NOTHING, 11, 8),
     Column("SOURCE", lambda row: row.diagnosis.source or NOTHING, 12, 8),
     Column("STATE", state_of, 0),

@@ -82,24 +82,26 @@ class Viewer:
 
     def watch(self) -> None:
         """Show requests until it is to end."""
-        while self.trace.goes_on() and not self._enough():
-            requests = self.trace.requests()
-            if self.steps is not None:
-                self.steps.feed(self.trace.latest)
-                requests, self.held = self.held, requests  # a request ends before its caller is woken
-            for request in filter(self._is_wanted, requests):
-                if self._enough():
-                    break
-                self._take(request)
+        while self.trace.goes_on() and not self._enough() and not self._late():
+            self._show(self.trace.requests())
             if self.arguments.slow is not None:
                 self._tell_who_waits(time.monotonic())
             sys.stdout.flush()
 
+    def _show(self, requests: list[Request]) -> None:
+        if self.steps is not None:
+            self.steps.feed(self.trace.latest)
+            requests, self.held = self.held, requests  # a request ends before its caller is woken
+        for request in filter(self._is_wanted, requests):
+            if self._enough():
+                break
+            self._take(request)
+
     def _enough(self) -> bool:
-        limit, time_limit = self.arguments.count, self.arguments.seconds
-        return (limit is not None and self.shown >= limit) or (
-            time_limit is not None and time.monotonic() - self.began >= time_limit
-        )
+        return self.arguments.count is not None and self.shown >= self.arguments.count
+
+    def _late(self) -> bool:
+        return self.arguments.seconds is not None and time.monotonic() - self.began >= self.arguments.seconds
 
     def _is_wanted(self, request: Request) -> bool:
         slow, pids = self.arguments.slow, self.arguments.pid
@@ -150,8 +152,11 @@ class Viewer:
     # --- in the end
 
     def end(self) -> None:
-        """Say what the requests come to."""
+        """Show what has happened by now, and say what the requests come to."""
         now = time.monotonic()
+        if not self._enough():
+            for requests in self.trace.rest():
+                self._show(requests)
         waiting = list(self._unanswered())
         if self.arguments.json and self.arguments.summary:
             print(json.dumps(self._as_data(now, waiting), indent=2))

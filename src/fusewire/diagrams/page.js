@@ -136,7 +136,7 @@ function line(name, said, extra = []) {
 
 function queue(name, before, after) {
   if (name !== "unused") return line(name, chips(before, after));
-  const change = after.length === before.length ? "" : "new"; // they are all alike, so they are counted
+  const change = after.length > before.length ? "new" : ""; // they are all alike, so they are counted
   return line(name, after.length || before.length ? [chip(`${after.length} requests`, change)] : []);
 }
 
@@ -150,11 +150,16 @@ const GLYPHS = [
   ["running", "▶"], ["can go on", "○"], ["asleep", "☾"], ["returned", "✓"], ["killed", "✕"], ["failed", "✕"],
 ];
 
+/** A text whose arrows, as in `req->waitq`, no end of a line breaks. */
+function unbroken(text) {
+  return text.split(/(->)/).map((part) => (part === "->" ? make("u", {}, part) : part));
+}
+
 function task(name, before, after) {
   const glyph = GLYPHS.find(([words]) => after.startsWith(words))?.[1] ?? "·";
   const changed = before !== undefined && before !== after ? "changed" : "";
   const condition = make("span", { class: `condition ${changed}`.trim() },
-    make("span", { class: "glyph", "aria-hidden": "true" }, glyph), make("span", {}, after));
+    make("span", { class: "glyph", "aria-hidden": "true" }, glyph), make("span", {}, ...unbroken(after)));
   return [make("dt", { class: lane(name) }, name), make("dd", {}, condition)];
 }
 
@@ -169,6 +174,23 @@ function stateSections(before, after) {
     section("Asleep", list("sleepers", lane)),
     section("Locks", shown("locks").map((name) => lock(name, before.locks[name], after.locks[name]))),
     section("Flags", list("flags")),
+  ];
+}
+
+/** What is known of the tasks of a real kernel: what each of them did last, up to a step. */
+function lastSteps(index) {
+  const past = steps.slice(0, index + 1).reverse();
+  const did = (name) => past.find((step) => step.task === name || step.woken.includes(name));
+  const how = (name, step) => (step.task !== name ? step.echo : step.words).replace(/^\[(.*)\]$/, "$1");
+  const names = run.columns.flatMap((column) => column.tasks).filter(did);
+  return names.map((name) => task(name, undefined, how(name, did(name)).replace(/^sleep on/, "asleep on")));
+}
+
+function withoutState(index) {
+  if (!run.observed) return [make("p", { class: "none" }, "Nobody looked here.")];
+  return [
+    section("Seen last", lastSteps(index)),
+    make("p", { class: "none" }, "A real kernel does not show its lists."),
   ];
 }
 
@@ -247,8 +269,7 @@ function show(index) {
   const before = isAnew(earlier, after) ? after : earlier; // nothing has changed then: it is another world
   document.getElementById("now").replaceChildren(...now(step, previous, sentences(before, after)));
   document.getElementById("state").replaceChildren(...(after !== nowhere
-    ? stateSections(before, after)
-    : [make("p", { class: "none" }, run.observed ? "A real kernel does not show its lists." : "Nobody looked here.")]));
+    ? stateSections(before, after) : withoutState(current)));
   mark(step);
 }
 

@@ -137,7 +137,7 @@ class _Table:
             return f"{who}<span>{_breakable(said)}</span>"
         if said == escape(f">{event.name}()"):
             return f"{who}<span>{_breakable(said[:-1] + escape(event.detail))})</span>"
-        return f"{who}<span>{_breakable(said)}</span> <i>{escape(event.detail)}</i>"
+        return f"{who}<span>{_breakable(said)}</span> <i>{_breakable(escape(event.detail))}</i>"
 
     def _who(self, tasks: Sequence[str], column: int) -> str:
         """The names of tasks of a column, where it has others."""
@@ -155,8 +155,8 @@ class _Table:
 
 
 def _breakable(text: str) -> str:
-    """Have a long name broken between its words, and `fc->waitq` not in the middle of its arrow."""
-    return re.sub(r"(?<=[_/(])(?=[^&)])", "<wbr>", text).replace("-&gt;", "<u>-&gt;</u>")
+    """Have a long name broken between its words, and neither the arrow of `fc->waitq` nor `-EINTR` behind the dash."""
+    return re.sub(r"-(&gt;|E[A-Z0-9]+)", r"<u>-\1</u>", re.sub(r"(?<=[_/(|])(?=[^&)])", "<wbr>", text))
 
 
 def _depths(recording: Recording) -> list[int]:

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -33,7 +33,7 @@ from fusewire.mounting.fusectl import CONNECTIONS, connection_in, is_mounted
 from fusewire.mounting.syscalls import mount_nowhere
 from fusewire.watch.mounts import Mounts
 from fusewire.watch.patience import within
-from fusewire.watch.proc import contents, link, names
+from fusewire.watch.proc import contents, link, names, survivor
 
 __all__ = ["Connection", "Fusectl", "Holding", "find_holders"]
 
@@ -164,12 +164,13 @@ def find_holders(
     untold: list[tuple[int, int]] = []
     pipes: dict[str, set[int]] = {}
     for pid in pids:
-        for fd, target in descriptors(pid):
+        tid, found = descriptors(pid)
+        for fd, target in found:
             if target.startswith("pipe:"):
                 pipes.setdefault(target, set()).add(pid)
             if not target.removesuffix(" (deleted)").endswith("fuse"):
                 continue
-            info = contents(f"/proc/{pid}/fdinfo/{fd}")
+            info = contents(f"/proc/{tid}/fdinfo/{fd}")
             number = connection_in(info)
             if number is not None and passed_over != (pid, fd, True):
                 connections.setdefault(number, Connection(number, None)).holders.append(Holding(pid, fd, True))
@@ -182,17 +183,18 @@ def find_holders(
     return pipes
 
 
-def descriptors(pid: int) -> Iterator[tuple[int, str]]:
-    """Yield the descriptors of a process, and what each is of."""
-    place = f"/proc/{pid}/fd"
-    for name in names(place):
-        yield int(name), link(f"{place}/{name}")
+def descriptors(pid: int) -> tuple[int, list[tuple[int, str]]]:
+    """Return the descriptors of a process, and what each is of; and before them the thread that /proc shows them by."""
+    found = names(f"/proc/{pid}/fd")
+    tid = pid if found else survivor(pid)
+    return tid, [(int(name), link(f"/proc/{tid}/fd/{name}")) for name in found or names(f"/proc/{tid}/fd")]
 
 
 def has_ring(pid: int) -> bool:
     """Tell whether a process has given /dev/fuse to an io_uring."""
-    rings = [fd for fd, target in descriptors(pid) if target == "anon_inode:[io_uring]"]
-    return any(b"/dev/fuse" in contents(f"/proc/{pid}/fdinfo/{fd}") for fd in rings)
+    tid, found = descriptors(pid)
+    rings = [fd for fd, target in found if target == "anon_inode:[io_uring]"]
+    return any(b"/dev/fuse" in contents(f"/proc/{tid}/fdinfo/{fd}") for fd in rings)
 
 
 def guess_holders(untold: list[tuple[int, int]], connections: dict[int, Connection], mounts: Mounts) -> None:

@@ -112,7 +112,7 @@ def lock_of(wait: Wait) -> str:
     has the name behind vfs_unlink and its like. Whoever looks a name up may wait for another who does so.
     """
     path = wait.touch.shown if wait.kind is Kind.LOCK and wait.touch else ""
-    if not path.startswith("/"):
+    if not path.startswith("/") or (wait.touch and wait.touch.by_device):
         return ""
     if wait.thread.passes(*LOOKUP_LOCKS):
         return f"the name {path}"

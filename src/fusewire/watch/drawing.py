@@ -1,13 +1,13 @@
 """A hang in the two columns of kernel.txt: on the left who waits, on the right who should have answered.
 
       |  "rm", pid 215                       |  "python3", pid 210, the daemon
+      |                                      |
       |  >sys_unlinkat("/mnt/x/file")        |
-      |· [acquire lock of the directory      |
-      |· /mnt/x]                             |
+      |  · [acquire the directory "x"]        |
       |  [sleep on req->waitq]               |
-      |                                      |· <sys_read()
+      |                                      |  · <sys_read()
       |                                      |  >sys_unlink("/mnt/x/file")
-      |                                      |  [sleep on lock of the directory /mnt/x]
+      |                                      |  [sleep on the directory "x"]
       |                                      |  *DEADLOCK*
 
 Nobody watched as it came about: we see where everybody sleeps, and in which call. So these rows were
@@ -21,6 +21,7 @@ or wait behind it, and words.py counts them. A daemon that waits for nobody but 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
@@ -33,7 +34,6 @@ from fusewire.watch.wait_graph import Kind
 
 __all__ = ["drawn", "recorded"]
 
-LOCK: Final = "lock of {}"
 SLEEPS: Final = {
     Kind.REQUEST: "req->waitq",
     Kind.EXIT: "req->waitq",
@@ -41,6 +41,8 @@ SLEEPS: Final = {
     Kind.WRITEBACK: "the page's writeback",
     Kind.THROTTLED: "changed pages to be written",
 }
+FAULT: Final = "page fault"  # Edge.call of a thread that is in no system call
+LONGEST: Final = 25  # characters of a call and its path that stand in one line
 STOPPED: Final = "[stopped]"
 DAEMON: Final = "daemon"  # of which no thread waits
 
@@ -84,7 +86,7 @@ def recorded(diagnosis: Diagnosis, others: Sequence[Diagnosis] = ()) -> Recordin
 
 
 def sides(diagnosis: Diagnosis, others: Sequence[Diagnosis]) -> tuple[list[Edge], list[Edge]]:
-    """Return who waits, and who should have answered; where nobody else waits, both are the daemon's. One each, or none."""
+    """Return who waits and who should have answered, one or none of each; if nobody else waits, the daemon's both."""
     servers = [edge for edge in diagnosis.edges if edge.serves]
     callers = sorted((e for e in diagnosis.edges if not e.serves), key=lambda e: not closes(e, servers, others))
     if callers:
@@ -102,35 +104,45 @@ def closes(caller: Edge, servers: Sequence[Edge], others: Sequence[Diagnosis]) -
 
 def way(edge: Edge, circle: Sequence[Edge]) -> Iterator[Done]:
     """Yield what a thread has done, as far as it is seen or must be."""
-    if edge.serves and edge.kind is not Kind.EXIT and edge.call != "page fault":
+    faults = edge.call == FAULT
+    if edge.serves and edge.kind is not Kind.EXIT and not faults:
         yield Done(Step.RETURN, "sys_read", seen=False)  # of the request that it does not answer
     yield Done(Step.CALL, function(edge), argument(edge), seen=bool(edge.call) or edge.kind is Kind.EXIT)
     for other in circle:
         if other.holder == edge.tid:
-            yield Done(Step.ACQUIRE, LOCK.format(other.lock or "what the other wants"), seen=False)
-    if edge.kind is Kind.PAGE and edge.call != "page fault":
+            yield Done(Step.ACQUIRE, lock(other), seen=False)
+    if edge.kind is Kind.PAGE and not faults:
+        yield Done(Step.CALL, "do_page_fault", seen=False)  # of the page that the call is to read
+    if edge.kind is Kind.PAGE or faults:
         yield Done(Step.FIND_PAGE, seen=False)
-    yield Done(Step.SLEEP, place(edge))
+    if edge.kind is Kind.REQUEST and faults:
+        yield Done(Step.LOCK_PAGE, seen=False)
+    yield Done(Step.SLEEP, lock(edge) if edge.kind is Kind.LOCK else SLEEPS[edge.kind])
 
 
 def function(edge: Edge) -> str:
     """Return the function that a thread is in, named as kernel.txt does."""
     if edge.kind is Kind.EXIT:
         return "do_exit"
-    if edge.call == "page fault":
+    if edge.call == FAULT:
         return "do_page_fault"
     return f"sys_{edge.call}" if edge.call else "sys_?"
 
 
 def argument(edge: Edge) -> str:
-    return f'"{edge.path}"' if edge.path.startswith("/") and edge.call != "page fault" else ""
+    """Return the path that a call is about, in quotes; without its beginning, if it is long."""
+    if not edge.path.startswith("/"):
+        return ""
+    room = LONGEST - len(function(edge))
+    return f'"{edge.path}"' if len(edge.path) <= room else f'".../{os.path.basename(edge.path)}"'
 
 
-def place(edge: Edge) -> str:
-    """Return on what a thread sleeps."""
-    if edge.kind is Kind.LOCK:
-        return LOCK.format(edge.lock or "a file")
-    return SLEEPS[edge.kind]
+def lock(edge: Edge) -> str:
+    """Return what a thread waits to lock, by its last name."""
+    what, _, path = edge.lock.partition(" /")
+    if what.endswith("file"):
+        return f'inode semaphore for "{os.path.basename(path)}"'
+    return f'{what} "{os.path.basename(path)}"' if path else what or "a lock"
 
 
 def task(edge: Edge) -> str:
@@ -138,8 +150,8 @@ def task(edge: Edge) -> str:
 
 
 def title(edge: Edge) -> str:
-    thread = f", thread {edge.tid}" if edge.tid != edge.pid else ""
-    return f'"{edge.command}", pid {edge.pid}{thread}{", the daemon" if edge.serves else ""}'
+    which = f"thread {edge.tid}" if edge.tid != edge.pid else f"pid {edge.pid}"
+    return f'"{edge.command}", {which}{", the daemon" if edge.serves else ""}'
 
 
 def add(recording: Recording, name: str, deeds: Iterator[Done] | Sequence[Done]) -> None:

@@ -25,11 +25,13 @@ from typing import Final, NamedTuple
 
 from fusewire.watch.syscalls import name_of
 
-__all__ = ["Syscall", "Thread", "contents", "link", "names", "pids", "thread", "threads", "tids"]
+__all__ = ["Syscall", "Thread", "contents", "link", "names", "pids", "survivor", "thread", "threads", "tids"]
 
 PF_EXITING: Final = 0x4  # include/linux/sched.h
 PF_KTHREAD: Final = 0x200000
 SWITCHES: Final = re.compile(rb"ctxt_switches:\t(\d+)")
+PENDING: Final = re.compile(rb"(?:SigPnd|ShdPnd):\t([0-9a-f]+)")
+SIGKILL_BIT: Final = 1 << 8
 
 
 class Syscall(NamedTuple):
@@ -55,6 +57,7 @@ class Thread(NamedTuple):
     switches: int  # how often it gave up a CPU so far; -1 if that is not ours to know
     flags: int
     cpu: int = -1  # on which it ran last
+    is_killed: bool = False  # a SIGKILL is on its way to it, which ends it as soon as it can be woken
 
     @property
     def is_exiting(self) -> bool:
@@ -93,6 +96,7 @@ def thread(pid: int, tid: int) -> Thread | None:
     before, _, after = stat.rpartition(b")")
     fields = after.split()
     flags = int(fields[6])
+    status = contents(f"{place}/status")
     return Thread(
         pid,
         tid,
@@ -101,9 +105,10 @@ def thread(pid: int, tid: int) -> Thread | None:
         wchan(place),
         None if flags & PF_KTHREAD else parse_syscall(contents(f"{place}/syscall")),
         parse_stack(contents(f"{place}/stack")),
-        count_switches(contents(f"{place}/status")),
+        count_switches(status),
         flags,
         int(fields[36]),
+        any(int(pending, 16) & SIGKILL_BIT for pending in PENDING.findall(status)),
     )
 
 
@@ -146,6 +151,16 @@ def pids() -> list[int]:
 def tids(pid: int) -> list[int]:
     """Return the threads of a process; none if it is gone."""
     return sorted(int(name) for name in names(f"/proc/{pid}/task"))
+
+
+def survivor(pid: int) -> int:
+    """Return a thread of a process that has its descriptors, memory and namespaces: the leader, unless it has ended.
+
+    Then /proc/PID shows none of these, though other threads have them still; /proc/TID does, which is there for each
+    thread, but not listed.
+    """
+    ended = contents(f"/proc/{pid}/stat").rpartition(b")")[2][1:2] == b"Z"
+    return next((tid for tid in tids(pid) if names(f"/proc/{tid}/fd")), pid) if ended else pid
 
 
 def names(directory: str) -> list[str]:

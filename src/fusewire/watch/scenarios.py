@@ -18,6 +18,7 @@ class Scenario(enum.Enum):
     INVALIDATION = "the daemon invalidates what a caller holds"
     WRITEBACK = "the daemon waits for its own writeback"
     EXIT_FLUSH = "the daemon dies with files of its own mount open"
+    KILLED = "the daemon was killed, and cannot die"
     FORKED_CHILD = "a process that does not serve holds the device"
     STOPPED = "the daemon is stopped"
     DEAD = "the daemon is gone"
@@ -78,6 +79,12 @@ ADVICE: Final = {
         "The daemon was killed with files of its own mount open. The kernel closes them with FLUSH, and waits for "
         "the answer of the daemon that it is about to bury.",
         "a daemon may not keep files of its own mount open.",
+    ),
+    Scenario.KILLED: Advice(
+        "The daemon was killed while a thread of it waits, deaf to signals, for the mount that nobody but itself would "
+        "serve. It ends as soon as the connection does; a further SIGKILL changes nothing.",
+        "no handler may touch its own mount. What lies below it is reached through a descriptor that was opened "
+        "before the mount was made.",
     ),
     Scenario.FORKED_CHILD: Advice(
         "The daemon is gone, but a child of its has inherited the device, and never reads it: requests wait for ever.",

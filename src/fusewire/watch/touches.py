@@ -59,7 +59,7 @@ def touches_of(thread: Thread, mounts: Mounts) -> list[Touch]:
     """Return the files on FUSE that a thread's call is about; none if it is about others, or we cannot tell."""
     if thread.is_kernel:
         return [touch for touch in touches_of_kernel_thread(thread, mounts) if touch.connections]
-    view = mounts.view_of(thread.pid)
+    view = mounts.view_of(thread.tid)
     if view is None or thread.is_exiting:
         return []
     if is_fault(thread):
@@ -112,8 +112,8 @@ def signed(word: int) -> int:
 
 
 def touch_of_fd(thread: Thread, fd: int, view: View, mounts: Mounts) -> Touch:
-    info = contents(f"/proc/{thread.pid}/fdinfo/{fd}")
-    path = link(f"/proc/{thread.pid}/fd/{fd}")
+    info = contents(f"/proc/{thread.tid}/fdinfo/{fd}")
+    path = link(f"/proc/{thread.tid}/fd/{fd}")
     number = connection_in(info)
     if number is not None:
         return Touch(Place(frozenset([number]), (0, number), ""), path, by_device=True)
@@ -131,27 +131,27 @@ def as_seen(path: str, view: View) -> str:
 def touch_of_path(thread: Thread, fd: int, lead: Lead, view: View, mounts: Mounts) -> Touch:
     """Look the path up as text. The last name is not followed where the call itself is about it."""
     assert thread.syscall is not None
-    text = string_at(thread.pid, thread.syscall.arguments[lead.path], mounts, view)
+    text = string_at(thread.tid, thread.syscall.arguments[lead.path], mounts, view)
     if text is None:
         return Touch(NOWHERE, "")
     if not text and fd >= 0:  # AT_EMPTY_PATH
         return touch_of_fd(thread, fd, view, mounts)
-    start = link(f"/proc/{thread.pid}/task/{thread.tid}/cwd" if fd == AT_FDCWD else f"/proc/{thread.pid}/fd/{fd}")
+    start = link(f"/proc/{thread.tid}/{'cwd' if fd == AT_FDCWD else f'fd/{fd}'}")
     path = os.path.join(as_seen(start, view), text)
     place = within(lambda: mounts.resolve(view, path, not lead.changes_directory), NOWHERE)
     return Touch(place, path, lead.changes_directory)
 
 
-def string_at(pid: int, address: int, mounts: Mounts, view: View) -> str | None:
-    """Return a string in the memory of a process; None if it cannot be read, or should not be."""
-    return within(lambda: read_string(pid, address, mounts, view), None)
+def string_at(tid: int, address: int, mounts: Mounts, view: View) -> str | None:
+    """Return a string in the memory of a thread; None if it cannot be read, or should not be."""
+    return within(lambda: read_string(tid, address, mounts, view), None)
 
 
-def read_string(pid: int, address: int, mounts: Mounts, view: View) -> str | None:
-    end = safe_end(pid, address, mounts, view)
+def read_string(tid: int, address: int, mounts: Mounts, view: View) -> str | None:
+    end = safe_end(tid, address, mounts, view)
     if end is None:
         return None
-    fd = os.open(f"/proc/{pid}/mem", os.O_RDONLY | os.O_CLOEXEC)
+    fd = os.open(f"/proc/{tid}/mem", os.O_RDONLY | os.O_CLOEXEC)
     try:
         text = b""
         while b"\0" not in text and address < end and len(text) < LONGEST:  # page by page: the next may be away
@@ -163,9 +163,9 @@ def read_string(pid: int, address: int, mounts: Mounts, view: View) -> str | Non
     return os.fsdecode(text.partition(b"\0")[0])
 
 
-def safe_end(pid: int, address: int, mounts: Mounts, view: View) -> int | None:
+def safe_end(tid: int, address: int, mounts: Mounts, view: View) -> int | None:
     """Return where the mapping that holds an address ends; None if a file on FUSE may lie behind it."""
-    for mapping in mappings(pid):
+    for mapping in mappings(tid):
         if mapping.start <= address < mapping.end:
             by_path = mounts.place(view, mapping.path).connections if mapping.path.startswith("/") else frozenset()
             return None if mounts.below.get(mapping.device) or by_path else mapping.end
@@ -189,7 +189,7 @@ def touches_of_mappings(thread: Thread, view: View, mounts: Mounts) -> list[Touc
     nothing: list[Mapping] = []
     first, last = buffer_of(thread)
     found = {}
-    for mapping in within(lambda: list(mappings(thread.pid)), nothing):
+    for mapping in within(lambda: list(mappings(thread.tid)), nothing):
         connections = mounts.below.get(mapping.device)
         if connections and mapping.start < last and first < mapping.end:
             place = mounts.place(view, as_seen(mapping.path, view))
@@ -206,9 +206,9 @@ def buffer_of(thread: Thread) -> tuple[int, int]:
     return 0, 1 << 64
 
 
-def mappings(pid: int) -> Iterator[Mapping]:
-    """Yield what a process maps."""
-    for line in contents(f"/proc/{pid}/maps").splitlines():
+def mappings(tid: int) -> Iterator[Mapping]:
+    """Yield what the process of a thread maps."""
+    for line in contents(f"/proc/{tid}/maps").splitlines():
         span, _, _, device, _, *path = line.split(None, 5)
         start, _, end = span.partition(b"-")
         major, _, minor = device.partition(b":")

@@ -138,6 +138,16 @@ class Trace:
             self._search()
         return list(self.pairing.feed(self.latest))
 
+    def rest(self) -> Iterator[list[Request]]:
+        """Trace no more; yield, in portions, the requests that have ended by now, and that are still to be read."""
+        for tracepoint in ("fuse/fuse_request_send", "fuse/fuse_request_end", "raw_syscalls/sys_exit"):
+            self.tracing.disable(tracepoint)
+        more = True
+        while more:
+            requests = self.requests()
+            more = bool(self.latest)
+            yield requests
+
     def unanswered(self) -> Iterator[Request]:
         """Yield the requests that are not over, the oldest first; but not those whose callers are gone."""
         for request in self.pairing.waiting.values():

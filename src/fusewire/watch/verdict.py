@@ -160,6 +160,8 @@ class Verdicts:
         kinds = {wait.kind for wait in waits}
         if Kind.EXIT in kinds:
             return Scenario.EXIT_FLUSH
+        if all(thread.is_killed for thread in self.look.servers(number) if not thread.is_dead):
+            return Scenario.KILLED
         if any(wait.touch and wait.touch.by_fault for wait in waits if wait.kind is Kind.PAGE):
             return Scenario.PAGE_FAULT
         if any(wait.touch and wait.touch.by_device for wait in waits):

@@ -27,16 +27,17 @@ def brief(diagnosis: Diagnosis, width: int) -> list[str]:
     return [*filled("", headline(diagnosis), width), *filled("  ", serving(diagnosis), width)]
 
 
-def full(diagnosis: Diagnosis, places: Mapping[int, str], width: int) -> list[str]:
+def full(diagnosis: Diagnosis, places: Mapping[int, str], width: int, drawn: bool = False) -> list[str]:
     """Return also who waits for whom, how that came about, and what to change.
 
     Args:
         places: what to call each connection, by number.
+        drawn: how it came about is drawn besides, and need not be said.
     """
     sentences = [sentence(diagnosis, edge, places) for edge in diagnosis.edges[:SHOWN]]
     return [
         *brief(diagnosis, width),
-        *(line for text in (*sentences, *more(diagnosis)) for line in filled("  ", text, width)),
+        *(line for text in (*sentences, *more(diagnosis, drawn)) for line in filled("  ", text, width)),
     ]
 
 
@@ -92,7 +93,7 @@ def whom(diagnosis: Diagnosis, edge: Edge, places: Mapping[int, str]) -> str:
     return f"{edge.kind.value} {' or '.join(places_of_it) or 'a FUSE mount, we cannot tell which'}"
 
 
-def more(diagnosis: Diagnosis) -> Iterator[str]:
+def more(diagnosis: Diagnosis, drawn: bool = False) -> Iterator[str]:
     """Yield what else there is to say: how many more wait, what is known besides, what to change."""
     left = len(diagnosis.edges) - SHOWN
     if left > 0:
@@ -101,7 +102,8 @@ def more(diagnosis: Diagnosis) -> Iterator[str]:
     if diagnosis.scenario:
         advice = ADVICE[diagnosis.scenario]
         shown = f" See: fusewire explain {advice.explanation}" if advice.explanation and diagnosis.is_sick else ""
-        yield advice.happened + shown
+        if not drawn:
+            yield advice.happened + shown
         if diagnosis.is_sick and advice.change:
             yield f"Lest it come back: {advice.change}"
 

@@ -12,7 +12,7 @@ Over the socket CONTROL each message is one line:
     here: 'signal N'        send it to every process of the daemon's
     here: the end           kill them all, remove the directory that we lie in, and exit; it comes also if
                             whoever spawned us has died
-    there: 'failed N'       the daemon could not be started, errno N
+    there: 'started N'      the daemon's pid; or 'failed N': it could not be executed, errno N
     there: 'ended N'        the process that was started has ended, with this status of waitpid(2)
     there: 'gone'           no process is left
 
@@ -73,7 +73,7 @@ def wake_on_child() -> int:
 
 
 def start(command: list[str], control: socket.socket) -> int:
-    """Start the daemon; return its pid. Tells why if it cannot be executed."""
+    """Start the daemon; return its pid. Tells it, or why it cannot be executed."""
     reading, writing = os.pipe2(os.O_CLOEXEC)
     pid = os.fork()
     if not pid:
@@ -81,8 +81,7 @@ def start(command: list[str], control: socket.socket) -> int:
     os.close(writing)
     with open(reading, "rb") as failure:
         code = failure.read()
-    if code:
-        control.send(b"failed " + code)
+    control.send(b"failed " + code if code else b"started %d" % pid)
     return pid
 
 

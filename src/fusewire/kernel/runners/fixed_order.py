@@ -89,10 +89,10 @@ class FixedOrder:
         self._run(task, timeout)
 
     def finish(self, timeout: float) -> None:
-        """Run what filesystems have begun to its end, for `timeout` seconds at most."""
-        deadline = time.monotonic() + timeout
+        """Run what filesystems have begun to its end, for `timeout` seconds at most, of the clock's as of real ones."""
+        deadline, latest = time.monotonic() + timeout, self.clock.now() + timeout
         self.run()
-        while self.loop is not None and self.loop.tasks and self.loop.wait(deadline):
+        while self.loop is not None and time.monotonic() < deadline and self.loop.wait(deadline, latest):
             self.run()
 
     def close(self) -> None:
@@ -166,6 +166,8 @@ class FixedOrder:
             self._thread = 0
 
     def _wait_for(self, task: Task, deadline: float) -> None:
+        if self.loop is not None:
+            self.loop.timers = 0
         while not task.finished:
             if not self._something_comes(deadline):
                 raise Deadlock(who_waits_for_whom(task))

@@ -9,6 +9,8 @@ The loop's time is the kernel's clock. Where nothing but a timer is waited for, 
 forward to it: `asyncio.sleep(3600)` takes no time. While anything comes from outside, be it a
 socket or `asyncio.to_thread`, time passes as it does there. What the program's other threads do
 is not seen before they do it: if nothing else is left to wait for, they get `PATIENCE` seconds.
+A timer that is set again each time, such as that of a task which looks after something once a
+second, would keep us for ever: after `IN_VAIN` timers we take it that they bring nothing.
 
 How it knows: asyncio asks its selector to wait only when nothing is ready, and the selector is ours.
 """
@@ -38,6 +40,7 @@ T = TypeVar("T")
 Handle = Callable[[], object]
 
 PATIENCE: Final = 5.0  # seconds
+IN_VAIN: Final = 100_000  # timers, while one call waits
 EXECUTOR: Final = "asyncio_"  # begins the names of threads of which we know what they do
 
 
@@ -55,6 +58,8 @@ class StandingLoop(asyncio.SelectorEventLoop):
         self.jobs = 0  # under way in executors
         self.nothing_comes = False  # if nobody does anything, or not before `deadline`
         self.deadline = NEVER
+        self.latest = NEVER  # by the clock, to which it may be set forward
+        self.timers = 0  # for which it was, since the call began that waits
         self._captures = False  # the next callback is the first step of a task, to be run at once
         self._captured: Handle | None = None
         super().__init__(StandingSelector(self))
@@ -129,15 +134,25 @@ class StandingLoop(asyncio.SelectorEventLoop):
             self._turn()
         return bool(self.runnable)
 
-    def wait(self, deadline: float = NEVER) -> bool:
+    def wait(self, deadline: float = NEVER, latest: float = NEVER) -> bool:
         """Run until tasks of the kernel's end have become runnable; False if that will not happen.
 
-        What comes from outside is waited for until `deadline`, by `time.monotonic`.
+        What comes from outside is waited for until `deadline`, by `time.monotonic`, and timers until `latest`, by
+        the clock.
         """
-        self.nothing_comes, self.deadline = False, deadline
+        self.nothing_comes, self.deadline, self.latest = False, deadline, latest
         while self.tasks and not self.runnable and not self.nothing_comes:
             self._turn()
+            self.nothing_comes |= time.monotonic() >= deadline
         return bool(self.runnable)
+
+    def set_forward(self, moment: float) -> None:
+        """Set the clock to `moment`, at which a timer is due, unless that is too late, or one timer too many."""
+        self.timers += 1
+        if moment > self.latest or self.timers > IN_VAIN:
+            self.nothing_comes = True
+        else:
+            self.clock.advance_to(moment)
 
     def _turn(self) -> None:
         before = asyncio._get_running_loop()  # a program's own, if it runs us
@@ -191,7 +206,7 @@ class StandingSelector(selectors.DefaultSelector):
             return self._wait_until(moment)
         if moment == NEVER:
             return self._wait_for_other_threads()
-        clock.advance_to(moment)
+        self.loop.set_forward(moment)
         return super().select(0)
 
     @property
