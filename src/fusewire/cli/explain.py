@@ -67,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.format == "html" and arguments.output is None and sys.stdout.isatty():
         raise CommandError("a page is for a browser: say where to write it, such as -o page.html", code=USAGE)
     try:
-        text = replayed(arguments) if arguments.replay else explained(arguments)
+        text = replayed(arguments) if arguments.replay is not None else explained(arguments)
     except ValueError as error:
         raise CommandError(sentence(str(error)), code=USAGE) from error
     write(text, arguments.output)
@@ -121,10 +121,6 @@ def explained(arguments: argparse.Namespace) -> str:
     from fusewire.explain.catalogue import draw, play
 
     explanation = found(arguments.name)
-    if arguments.replay:
-        raise CommandError(
-            "a run that is replayed has its name in its string: give either a NAME or --replay", code=USAGE
-        )
     options = asked_for(arguments, explanation)
     if arguments.real:
         return on_this_kernel(arguments, explanation, options)

@@ -49,6 +49,8 @@ class Detail:
     queues: frozenset[str] | None = None  # the wait queues of which sleeping and waking is drawn; None: all
     words: Mapping[str | tuple[str, str], str] = field(default_factory=dict)
     beside: frozenset[str] = frozenset()  # steps that stand in the row of the step before, where there is room
+    usual: frozenset[str] = frozenset()  # steps and names that need not be listed where they are not drawn
+    usually: str = ""  # what is said of them instead
     deadlock: str = "*DEADLOCK*"
     gaps_before: frozenset[str] | None = None  # steps before which an empty row stands, outside any call; None: all
     first: Detail | None = None  # goes instead, from a heading on, until one of these steps has been taken
@@ -62,6 +64,9 @@ class Detail:
         if event.step in WAITS and self.queues is not None and event.name not in self.queues:
             return False
         return self.steps is None or event.step in self.steps
+
+    def is_usual(self, event: Event) -> bool:
+        return event.step in self.usual or (event.step in CALLS and event.name in self.usual)
 
     def gap(self, step: str) -> bool:
         """Whether an empty row stands before `step` where it is taken outside any call."""
@@ -171,7 +176,7 @@ def left_out(recording: Recording, detail: Detail) -> dict[str, list[str]]:
     """Return what `detail` passes over: title of the column -> words, each once, in their order."""
     passed: dict[str, dict[str, None]] = {title: {} for title in recording.titles}
     for entry, now in levels(recording, detail):
-        if isinstance(entry, Moment) and not now.draws(entry.event):
+        if isinstance(entry, Moment) and not (now.draws(entry.event) or now.is_usual(entry.event)):
             passed[recording.titles[recording.column(entry.task)]][words(entry.event, detail)] = None
     return {title: _without_returns(texts) for title, texts in passed.items() if texts}
 

@@ -87,10 +87,11 @@ def _section(
 def render_left_out(recording: Recording, detail: Detail, by: str = "The seed") -> str:
     """Return what `detail` passes over of `recording`, a paragraph a column; empty if there is nothing."""
     passed = left_out(recording, detail)
-    if not passed:
+    if not passed and not detail.usually:
         return ""
     heading = f"What {by[0].lower()}{by[1:]} leaves out here"
-    paragraphs = [_paragraph(title, texts) for title, texts in passed.items()]
+    paragraphs = [textwrap.fill(detail.usually, WIDTH)] if detail.usually else []
+    paragraphs += [_paragraph(title, texts) for title, texts in passed.items()]
     return "\n".join([heading, "-" * len(heading), "", *paragraphs])
 
 

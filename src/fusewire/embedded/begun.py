@@ -1,7 +1,6 @@
 """A system call that has begun, and need not end: for programs that want to see it sleep.
 
 call = kernel.begin(process.awaitable.unlink("/a"))
-kernel.run()                     # in fixed order: let everything go on that can
 call.done, call.sleeps_on        # False, 'req->waitq'
 call.kill()
 call.result()

@@ -99,12 +99,13 @@ class Ends(Serving):
         return [] if self.record is None else [f"not answered: {request!r}" for request in self.record.unanswered]
 
     def begin(self, coroutine: Coroutine[Any, Any, T]) -> Begun[T]:
-        """Begin a system call, or several, and return without waiting."""
+        """Begin a system call, or several, and have it go on as far as it can; return without waiting."""
         if self.over:
             coroutine.close()
             self.check_alive()
         task = Task("kernel", coroutine)
         self.runner.start(task)
+        self.runner.do(lambda: None)  # which in fixed order lets it go on, unless a method has begun it
         return Begun(self, task)
 
     @property

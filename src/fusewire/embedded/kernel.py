@@ -239,7 +239,7 @@ class Kernel(Inspected, Blocking):
         return self.ends.call(checked_call(coroutine))
 
     def begin(self, coroutine: Coroutine[Any, Any, T]) -> Begun[T]:
-        """Begin a call, such as `process.awaitable.unlink("/a")`, and return without waiting."""
+        """Begin a call, such as `process.awaitable.unlink("/a")`, and return once it sleeps, or has ended."""
         return self.ends.begin(checked_call(coroutine))
 
     unmount = blocking(AwaitableKernel.unmount)

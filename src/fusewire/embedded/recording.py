@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from dataclasses import dataclass, field, fields
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from fusewire.embedded.ledger import Ledger
 from fusewire.errors import errno_name
@@ -28,6 +28,14 @@ __all__ = ["DATA", "Record", "RecordedConnection", "RecordedRequest"]
 
 DATA: Final = 4096  # bytes of data that are kept of a request, and of its reply
 UNANSWERED: Final = frozenset(row.name for row in OPERATIONS.values() if row.reply is None)
+
+
+class Caller(NamedTuple):
+    """Whose system call a request is for; all 0 if it is the kernel's own."""
+
+    uid: int
+    gid: int
+    pid: int
 
 
 @dataclass(slots=True, eq=False)
@@ -57,6 +65,11 @@ class RecordedRequest:
         if self.size:
             asked.append(f"{self.size} bytes")
         return f"<{self.name} {' '.join(asked)} for pid {self.pid}, uid {self.uid}: {self._outcome}>"
+
+    @property
+    def caller(self) -> Caller:
+        """Who is behind it."""
+        return Caller(self.uid, self.gid, self.pid)
 
     @property
     def _outcome(self) -> str:

@@ -22,7 +22,7 @@ from typing import Any, Final, TypeVar
 
 from fusewire.diagrams.recording import Recording
 from fusewire.diagrams.state import State, look
-from fusewire.events import Event, Step, named
+from fusewire.events import Event, Step, failure, named
 from fusewire.explore.scene import Scene
 from fusewire.explore.stuck import ending, in_words
 from fusewire.kernel.mounting import MNT_FORCE, umount
@@ -224,7 +224,7 @@ def _condition(task: Task) -> str:
 def _outcome(result: object) -> str:
     if isinstance(result, MemoryFault):
         return f"got SIG{'BUS' if isinstance(result, BusError) else 'SEGV'}"
-    return f"got '{result.strerror}'" if isinstance(result, OSError) else "is done"
+    return f"got {failure(result)[1:]}" if isinstance(result, OSError) else "is done"
 
 
 def _listed(names: Collection[str]) -> str:

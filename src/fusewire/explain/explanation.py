@@ -47,9 +47,9 @@ class Options:
     def _check_path(self) -> None:
         path = self.path
         if not path.startswith("/") or path != posixpath.normpath(path) or path.startswith("//"):
-            raise ValueError(f"The path has to be absolute and plain, such as /mnt/fuse/file, not '{path}'.")
+            raise ValueError(f"The path has to be absolute and plain, such as /mnt/fuse/file, not {path!r}.")
         if self.mountpoint == "/" or not path.isprintable():
-            raise ValueError(f"The path has to name a file in the directory of a mount, not '{path}'.")
+            raise ValueError(f"The path has to name a file in the directory of a mount, not {path!r}.")
         if len(self.name.encode()) > LONGEST_NAME:
             raise ValueError(f"A name has at most {LONGEST_NAME} bytes, and this one has {len(self.name.encode())}.")
 

@@ -159,15 +159,15 @@ def find_holders(
 ) -> dict[str, set[int]]:
     """Enter who holds the device of each connection; connections that fusectl did not tell of are added.
 
-    Returns, because all descriptors are looked at here, which processes have each pipe.
+    Returns, because all descriptors are looked at here, which processes have each pipe and socket.
     """
     untold: list[tuple[int, int]] = []
-    pipes: dict[str, set[int]] = {}
+    ends: dict[str, set[int]] = {}
     for pid in pids:
         tid, found = descriptors(pid)
         for fd, target in found:
-            if target.startswith("pipe:"):
-                pipes.setdefault(target, set()).add(pid)
+            if target.startswith(("pipe:", "socket:")):
+                ends.setdefault(target, set()).add(pid)
             if not target.removesuffix(" (deleted)").endswith("fuse"):
                 continue
             info = contents(f"/proc/{tid}/fdinfo/{fd}")
@@ -180,7 +180,7 @@ def find_holders(
         guess_holders(untold, connections, mounts)
     for connection in connections.values():
         connection.rings = any(has_ring(pid) for pid in connection.holder_pids)
-    return pipes
+    return ends
 
 
 def descriptors(pid: int) -> tuple[int, list[tuple[int, str]]]:

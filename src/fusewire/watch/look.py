@@ -25,6 +25,7 @@ from typing import Final, NamedTuple
 
 from fusewire.watch.ages import ages
 from fusewire.watch.connections import Connection, Fusectl, Holding, find_holders
+from fusewire.watch.helpers import Ends, Helpers
 from fusewire.watch.mounts import Mounts, read_mounts
 from fusewire.watch.proc import PF_KTHREAD, Thread, contents, link, pids, thread, tids, wchan
 from fusewire.watch.touches import Touch, touches_of
@@ -56,6 +57,7 @@ class Look:
     threads: dict[int, Thread] = field(default_factory=dict)  # those that matter, by tid
     touches: dict[int, list[Touch]] = field(default_factory=dict)  # what they are about, of those that wait
     own_pipes: set[int] = field(default_factory=set)  # tids of those who read a pipe that no other process has
+    helpers: dict[int, frozenset[int]] = field(default_factory=dict)  # processes for whom a thread waits, by its tid
     busy: set[int] = field(default_factory=set)  # tids of the machine that run, or sleep in D
     ages: dict[int, float] = field(default_factory=dict)  # seconds for which those that matter have slept
     hidden: int = 0  # processes that were not ours to look at
@@ -107,14 +109,15 @@ def take(fusectl: Fusectl, stolen: int = -1) -> Look:
         look.connections.setdefault(number, Connection(number, None))
     for number in connections_of(mounts, "virtiofs"):  # served by the host of a virtual machine: nobody here
         look.connections.pop(number, None)
-    pipes = find_holders(running, look.connections, mounts, Holding(os.getpid(), stolen, True))
+    ends = find_holders(running, look.connections, mounts, Holding(os.getpid(), stolen, True))
     holding = {pid for connection in look.connections.values() for pid in connection.holder_pids}
     for glimpse in glimpses(running):
         if glimpse.state in "RD":
             look.busy.add(glimpse.tid)
         if glimpse.pid in holding or matters(glimpse):
             examine(look, glimpse)
-    look.own_pipes = {one.tid for one in look.threads.values() if pipes.get(pipe_of(one)) == {one.pid}}
+    look.own_pipes = {one.tid for one in look.threads.values() if ends.get(pipe_of(one)) == {one.pid}}
+    find_helpers(look, holding, ends)
     look.ages = ages(look.threads.values())
     look.hidden = sum(not may_see(pid) for pid in running) if os.geteuid() != 0 else 0
     look.unseen = unseen(look, fusectl)
@@ -152,6 +155,20 @@ def examine(look: Look, glimpse: Glimpse) -> None:
     if found.state == "D" or found.passes(*REQUEST_WAITS):
         known = [touch for touch in touches_of(found, look.mounts) if touch.connections <= look.connections.keys()]
         look.touches[found.tid] = known
+
+
+def find_helpers(look: Look, holding: set[int], ends: Ends) -> None:
+    """Enter for whom the threads of the daemons wait, and those of who helps them, and examine these."""
+    helpers, known, new = Helpers(ends), set[int](), set(holding)
+    while new:
+        known |= new
+        waiting = [one for one in look.threads.values() if one.pid in new]
+        found = {one.tid: helpers.of(one) for one in waiting}
+        look.helpers |= {tid: pids for tid, pids in found.items() if pids}
+        new = frozenset[int]().union(*found.values()) - known
+        for pid in new:
+            for tid in tids(pid):
+                examine(look, Glimpse(pid, tid, "", ""))
 
 
 def pipe_of(reader: Thread) -> str:

@@ -60,6 +60,11 @@ class Thread(NamedTuple):
     is_killed: bool = False  # a SIGKILL is on its way to it, which ends it as soon as it can be woken
 
     @property
+    def place(self) -> str:
+        """Its directory."""
+        return f"/proc/{self.pid}/task/{self.tid}"
+
+    @property
     def is_exiting(self) -> bool:
         """It has begun to die: its descriptors are closed, or about to be."""
         return bool(self.flags & PF_EXITING)

@@ -78,12 +78,13 @@ class Verdicts:
 
     def waits_of_servers(self, number: int) -> list[Wait]:
         """Return what the threads that should answer wait for themselves."""
-        found = (self.graph.waits.get(thread.tid) for thread in self.graph.answering(number))
+        threads = [*self.graph.answering(number), *self.graph.helping(number)]
+        found = (self.graph.waits.get(thread.tid) for thread in threads)
         return [wait for wait in found if wait is not None]
 
     def waits_of_callers(self, number: int) -> list[Wait]:
         """Return who else waits for this connection, those who have waited longest first."""
-        servers = {thread.tid for thread in self.graph.answering(number)}
+        servers = {thread.tid for thread in [*self.graph.answering(number), *self.graph.helping(number)]}
         waits = [w for w in self.graph.waits.values() if number in w.connections and w.thread.tid not in servers]
         return sorted(waits, key=lambda wait: -self.look.ages.get(wait.thread.tid, 0.0))
 

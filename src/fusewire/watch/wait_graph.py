@@ -195,7 +195,7 @@ class WaitGraph:
         found = {number for number, connection in self.look.connections.items() if connection.waiting != 0}
         while True:
             threads = {number: [t for t in self.answering(number) if not idle(t)] for number in found}
-            left = {n for n in found if threads[n] and all(self.is_blocked(t, found, level) for t in threads[n])}
+            left = {n for n in found if threads[n] and all(self.is_blocked(t, found, level, idle) for t in threads[n])}
             if left == found:
                 return found
             found = left
@@ -206,16 +206,57 @@ class WaitGraph:
         dying = [w.thread for w in self.waits.values() if w.kind is Kind.EXIT and number in w.connections]
         return [*holders, *(thread for thread in dying if thread not in holders)]
 
-    def is_blocked(self, thread: Thread, wedged: set[int], level: Level = Level.NOTHING) -> bool:
+    def is_blocked(
+        self,
+        thread: Thread,
+        wedged: set[int],
+        level: Level = Level.NOTHING,
+        idle: Callable[[Thread], bool] = lambda _: False,
+        way: frozenset[int] = frozenset(),
+    ) -> bool:
         """Tell whether a thread cannot go on as long as these connections are not answered."""
         if thread.is_dead:
             return True
         if wait := self.waits.get(thread.tid):
             return self._is_hopeless(wait, wedged, level) and (level is Level.SLEEP or self.stood_still(thread))
+        if helpers := self.look.helpers.get(thread.tid):
+            return level > Level.NOTHING and self._helpers_are_stuck(helpers, wedged, level, way | {thread.tid})
         if not self.waits_for_sibling(thread) or (has_timeout(thread) and level is Level.NOTHING):
             return False
         siblings = [other for other in self.look.threads.values() if other.pid == thread.pid]
-        return all(self.waits_for_sibling(t) or reads_device(t) or self.is_blocked(t, wedged, level) for t in siblings)
+        return all(
+            self.waits_for_sibling(other)
+            or reads_device(other)
+            or idle(other)
+            or self.is_blocked(other, wedged, level, idle, way)
+            for other in siblings
+        )
+
+    def _helpers_are_stuck(self, pids: frozenset[int], wedged: set[int], level: Level, way: frozenset[int]) -> bool:
+        """Tell whether processes that do a daemon's work are stuck; one that waits for more to do is not.
+
+        Args:
+            way: the threads by which we came here.
+        """
+        threads = [thread for thread in self.look.threads.values() if thread.pid in pids]
+        on_the_way = any(thread.tid in way for thread in threads)
+        return (
+            not self.look.hidden
+            and not on_the_way
+            and pids <= {thread.pid for thread in threads}
+            and all(self.is_blocked(thread, wedged, level, way=way) for thread in threads)
+        )
+
+    def helping(self, number: int) -> list[Thread]:
+        """Return the threads of the processes for whom those who should answer wait."""
+        found, new = set[int](), {thread.pid for thread in self.answering(number)}
+        known = set(new)
+        while new:
+            threads = [thread for thread in self.look.threads.values() if thread.pid in new]
+            new = {pid for thread in threads for pid in self.look.helpers.get(thread.tid, ())} - known
+            found |= new
+            known |= new
+        return [thread for thread in self.look.threads.values() if thread.pid in found]
 
     def waits_for_sibling(self, thread: Thread) -> bool:
         """Tell whether only another thread of its process can wake it: by memory, or a pipe, that is theirs alone."""

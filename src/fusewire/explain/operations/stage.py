@@ -82,6 +82,26 @@ DETAIL: Final = Detail(
             "the flusher's clock",
         }
     ),
+    usual=frozenset(
+        {
+            Step.GET,
+            Step.PUT,
+            Step.TAKE,
+            Step.LOCK,
+            Step.UNLOCK,
+            Step.READ,
+            Step.LOOK_UP,
+            Step.MATCH,
+            "request_send",
+            "request_wait_answer",
+            "request_wait",
+            "fuse_dev_read",
+            "fuse_dev_write",
+            "sys_read",
+            "sys_write",
+        }
+    ),
+    usually="The way of each request from list to list: --all draws it, and so does 'fusewire explain unlink'.",
     words={
         Step.CALL: ">{name}()",
         **{(Step.CALL, call): ">{name}({detail})" for call in SYSCALLS},

@@ -30,6 +30,7 @@ from fusewire.embedded.task_daemon import read_message, signals_taken
 from fusewire.events import Step, named
 from fusewire.explain.director import ADMINISTRATOR, Director
 from fusewire.explain.explanation import SEED, Explanation, Options
+from fusewire.explain.seed.unlink import TODAY
 from fusewire.explore.scene import Mounted, Scene, mounted
 from fusewire.kernel.device import Device
 from fusewire.kernel.tasks import Task
@@ -276,5 +277,6 @@ LOCKED_COPY: Final = Explanation(
     play=play,
     group=SEED,
     detail=DETAIL,
+    today=TODAY,
     profile="seed2005",
 )

@@ -21,7 +21,7 @@ from fusewire.errors import os_error
 from fusewire.events import Step
 from fusewire.explain.director import ADMINISTRATOR, Director
 from fusewire.explain.explanation import SEED, Explanation, Options
-from fusewire.explain.seed.unlink import columns_of_rm, daemons
+from fusewire.explain.seed.unlink import TODAY, columns_of_rm, daemons
 from fusewire.explore.scene import Mounted, Scene
 from fusewire.explore.scenes.removing import RemovesItself, looked_up, simple_deadlock
 from fusewire.explore.stuck import ending
@@ -239,5 +239,6 @@ SIMPLE_DEADLOCK: Final = Explanation(
     group=SEED,
     detail=DETAIL,
     also=frozenset({Step.PERFORM}),
+    today=TODAY,
     profile="seed2005",
 )

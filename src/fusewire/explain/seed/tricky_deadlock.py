@@ -15,7 +15,7 @@ from fusewire.events import Step
 from fusewire.explain.director import ADMINISTRATOR, Director
 from fusewire.explain.explanation import SEED, Explanation, Options
 from fusewire.explain.seed.simple_deadlock import kill_one_by_one
-from fusewire.explain.seed.unlink import columns_of_threads
+from fusewire.explain.seed.unlink import TODAY, columns_of_threads
 from fusewire.explore.scenes.tricky_deadlock import tricky_deadlock
 from fusewire.kernel.tasks import Task
 
@@ -143,5 +143,6 @@ TRICKY_DEADLOCK: Final = Explanation(
     play=play,
     group=SEED,
     detail=DETAIL,
+    today=TODAY,
     profile="seed2005",
 )

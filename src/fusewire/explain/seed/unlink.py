@@ -90,6 +90,7 @@ UNLINK: Final = Explanation(
     group=SEED,
     detail=DETAIL,
     today=TODAY,
-    remark="INIT and the LOOKUP of the name came before: see 'fusewire explain init' and 'lookup'.",
+    remark="INIT and the LOOKUP of the name came before: see 'fusewire explain init' and 'lookup'. Somebody else "
+    "has the file open, or else a FORGET came after it: see 'forget'.",
     profile="seed2005",
 )
