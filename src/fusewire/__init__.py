@@ -35,7 +35,7 @@ if TYPE_CHECKING:
         Symlink,
         current_request,
     )
-    from fusewire.embedded import Deadlock, Kernel, Process
+    from fusewire.embedded import Deadlock, Kernel, Process, SpawnError
     from fusewire.errors import ProtocolError, os_error
     from fusewire.mounted import Mount, mount
     from fusewire.mounting import MountError, MountOptions
@@ -63,6 +63,7 @@ __all__ = [
     "ProtocolError",
     "Request",
     "SetAttributes",
+    "SpawnError",
     "Special",
     "StatFs",
     "Symlink",
@@ -77,6 +78,7 @@ _HOMES = {
     "Deadlock": "embedded",
     "Kernel": "embedded",
     "Process": "embedded",
+    "SpawnError": "embedded",
     "Mount": "mounted",
     "mount": "mounted",
     "run": "program",

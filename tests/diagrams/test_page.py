@@ -176,3 +176,11 @@ def test_what_takes_long_is_told_in_seconds() -> None:
 
 def test_a_run_in_which_nothing_happened_is_a_page_too() -> None:
     assert read(made_up()).rows == [["ms", "A", "B"]]
+
+
+def test_neither_an_arrow_nor_an_error_is_broken_at_the_end_of_a_line() -> None:
+    text = page.render(
+        made_up(("a", Event(Step.RETURN, "sys_read", detail="-EINTR")), ("a", Event("[sleep on req->waitq]")))
+    )
+    assert "<u>-EINTR</u>" in text
+    assert "req<u>-&gt;</u>waitq" in text

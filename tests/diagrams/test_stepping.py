@@ -13,6 +13,7 @@ from fusewire.diagrams.columns import Detail
 from fusewire.diagrams.recording import Recording
 from fusewire.diagrams.state import State
 from fusewire.events import Event, Step
+from fusewire.kernel import SEED2005
 from page_in_browser import NARROW, WIDE, Shown
 from recorded_runs import made_up, simple_deadlock, twice, unlink
 
@@ -221,3 +222,23 @@ def test_where_nobody_looked_the_panel_says_so(shown: Shown) -> None:
 
 def test_a_run_in_which_nothing_happened_has_no_panel(shown: Shown) -> None:
     assert shown(made_up()).ask("document.getElementById('panel').checkVisibility()") is False
+
+
+def test_of_a_real_kernel_the_panel_shows_what_each_did_last(shown: Shown) -> None:
+    fell_asleep = Event(Step.SLEEP, "req->waitq")
+    wakes = Event(Step.WAKE, "req->waitq", woken=("a",))
+    browser = shown(made_up(("a", fell_asleep), ("b", wakes), observed=True), at="#step-1")
+    assert {name: row["text"] for name, row in panel(browser)["Seen last"].items()} == {"a": "asleep on req->waitq"}
+    browser.press("End")
+    assert {name: row["text"] for name, row in panel(browser)["Seen last"].items()} == {
+        "a": "woken up",
+        "b": "wake up req->waitq",
+    }
+
+
+def test_a_pool_from_which_a_request_is_taken_is_not_shown_as_if_one_had_come(shown: Shown) -> None:
+    recording = unlink(SEED2005)
+    counts = [len(state.queues["unused"]) for state in states(recording)]
+    taken = next(number for number, (before, after) in enumerate(pairwise(counts), start=2) if after < before)
+    row = panel(shown(recording, at=f"#step-{taken}"))["Queues"]["unused"]
+    assert (row["is"], row["new"]) == ([f"{counts[taken - 1]} requests"], [])

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 
 import pytest
 
 import fusewire
 from embedded.filesystems import Flat
 from fusewire import Request
+from fusewire.daemon import server
+from fusewire.daemon.server import GRACE
+from fusewire.embedded import ends
 from fusewire.filesystems import Memory
 
 
@@ -77,6 +81,46 @@ def test_leaving_frees_whoever_waits() -> None:
         assert filesystem.said == ["cancelled", "destroy"]
 
     asyncio.run(main())
+
+
+class Deaf(fusewire.File):
+    """Its read does not return, and does not hear that it was interrupted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reached = threading.Event()
+        self.opened = threading.Event()
+
+    def read(self, offset: int, size: int) -> bytes:
+        self.reached.set()
+        self.opened.wait()
+        return b""
+
+
+def test_who_cancels_waits_for_no_method_and_no_flush(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for module in (server, ends):
+        monkeypatch.setattr(module, "HASTE", 0.01)
+    file = Deaf()
+
+    async def reads() -> None:
+        async with fusewire.Kernel({"a": file}) as kernel:
+            await kernel.read_bytes("/a")
+
+    async def main() -> None:
+        reading = asyncio.create_task(reads())
+        await asyncio.to_thread(file.reached.wait)
+        reading.cancel()  # as Ctrl-C does
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+
+    begun = time.monotonic()
+    asyncio.run(main())
+    assert time.monotonic() - begun < GRACE
+    assert "READ" in caplog.text
+    assert "is still running" in caplog.text
+    file.opened.set()  # for the sake of other tests
 
 
 def test_plain_methods_run_beside_the_loop() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import errno
 import os
@@ -16,6 +17,7 @@ from embedded.filesystems import Flat, kernel_of
 from fusewire import Entry, Request
 from fusewire.daemon.request import current_request
 from fusewire.filesystems import Memory
+from fusewire.kernel.runners import standing_loop
 
 colour: contextvars.ContextVar[str] = contextvars.ContextVar("colour", default="none")
 
@@ -43,7 +45,6 @@ def test_a_deadlock_is_an_error_that_says_who_waits_for_whom() -> None:
 def test_an_abort_frees_those_in_a_deadlock() -> None:
     with kernel_of(Kamikaze("file")) as kernel:
         call = kernel.begin(kernel.awaitable.unlink("/file"))
-        kernel.run()
         assert (call.done, call.sleeps_on) == (False, "req->waitq")
         kernel.abort()
         with pytest.raises(ConnectionAbortedError):
@@ -221,6 +222,58 @@ def test_several_tasks_may_serve() -> None:
     with kernel_of(filesystem) as kernel:
         assert kernel.exists("/a")
         assert len(kernel.connection.readers) == 3
+
+
+class Housekeeping(Flat):
+    """Looks after something once a second, from its first request on; its mkdir waits for what does not come."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rounds = 0
+
+    async def _look_after(self) -> None:
+        while True:
+            await asyncio.sleep(1)
+            self.rounds += 1
+
+    async def unlink(self, request: Request, parent: int, name: str) -> None:
+        self.housekeeper = asyncio.create_task(self._look_after())
+
+    async def mkdir(self, request: Request, parent: int, name: str, mode: int) -> Entry:
+        self.housekeeper = asyncio.create_task(self._look_after())
+        await asyncio.Event().wait()
+        raise AssertionError("unreachable")
+
+
+def test_what_never_ends_in_the_background_keeps_no_kernel_open() -> None:
+    filesystem = Housekeeping()
+    with kernel_of(filesystem) as kernel:
+        kernel.unlink("/a")
+        assert filesystem.rounds == 0
+    assert filesystem.rounds == 5  # seconds that are left to it at the end, by a clock that stands still
+    assert filesystem.said == ["destroy"]
+
+
+def test_timers_that_bring_nothing_are_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(standing_loop, "IN_VAIN", 100)
+    filesystem = Housekeeping()
+    with kernel_of(filesystem) as kernel:
+        with pytest.raises(fusewire.Deadlock, match="MKDIR"):
+            kernel.mkdir("/d")
+        assert filesystem.rounds == 100
+
+
+def test_a_method_that_does_not_hear_of_its_end_is_left_to_itself(caplog: pytest.LogCaptureFixture) -> None:
+    class Deaf(Flat):
+        async def unlink(self, request: Request, parent: int, name: str) -> None:
+            while True:
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.sleep(1)
+                self.kernel.connection.abort()
+
+    with kernel_of(Deaf()) as kernel, pytest.raises(ConnectionAbortedError):
+        kernel.unlink("/a")
+    assert "is still running" in caplog.text
 
 
 def test_it_works_in_a_program_whose_own_event_loop_runs() -> None:

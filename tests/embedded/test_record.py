@@ -22,7 +22,7 @@ def test_a_request_has_name_body_caller_reply_and_times() -> None:
         process.pwrite(fd, b"hello", 3)
         create, write = (next(it for it in kernel.requests if it.name == name) for name in ("CREATE", "WRITE"))
         assert (create.nodeid, create.names, create.body.mode & 0o777) == (1, ("a",), 0o640)
-        assert (create.uid, create.gid, create.pid) == (0, 7, process.pid)
+        assert create.caller == (create.uid, create.gid, create.pid) == (0, 7, process.pid)
         assert [type(struct).__name__ for struct in create.reply] == ["EntryOut", "OpenOut"]
         assert (write.body.offset, write.data, write.size) == (3, b"hello", 5)
         assert (write.reply[0].size, write.error) == (5, 0)

@@ -15,7 +15,7 @@ import pytest
 import fusewire
 from embedded.filesystems import Flat, kernel_of
 from fusewire import Request
-from fusewire.daemon import serve
+from fusewire.daemon import server
 from fusewire.daemon.server import GRACE
 from fusewire.embedded import ends
 from fusewire.filesystems import Memory
@@ -89,7 +89,7 @@ class Deaf(Gate):
 def test_a_method_that_never_returns_keeps_nobody(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(serve, "GRACE", 0.01)
+    monkeypatch.setattr(server, "GRACE", 0.01)
     filesystem = Deaf()
     with kernel_of(filesystem, runner="threads") as kernel:
         waiting = in_thread(kernel.unlink, "/a")
@@ -114,7 +114,7 @@ def interrupted_while_it_waits(filesystem: Deaf) -> fusewire.Kernel:
 def test_after_ctrl_c_a_method_that_never_returns_is_not_waited_for_long(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    for module in (serve, ends):
+    for module in (server, ends):
         monkeypatch.setattr(module, "HASTE", 0.01)
     filesystem = Deaf()
     begun = time.monotonic()

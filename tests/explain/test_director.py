@@ -94,7 +94,7 @@ def test_an_unmount_of_what_is_in_use_fails_and_one_by_force_aborts(director: Di
     assert "[abort fc]" in texts(director)
     director.go_on()
     director.end()
-    assert said(director).startswith("Dead: the filesystem. Alive: rm, which got 'Software caused connection abort'")
+    assert said(director).startswith("Dead: the filesystem. Alive: rm, which got ECONNABORTED")
 
 
 def test_at_the_end_it_is_said_who_is_dead_and_who_lives(director: Director) -> None:

@@ -161,7 +161,7 @@ def test_path_threads_and_uid_change_the_run(name: str) -> None:
 
 
 def test_the_user_stands_in_the_title_and_in_the_request() -> None:
-    assert "(uid 1000)" in text("getattr", uid=1000).replace("\n", " ")
+    assert '"stat /mnt/fuse/file", uid 1000 ' in text("getattr", uid=1000)
     with played(CATALOGUE["create"], Options(profile="linux", uid=1000)) as director:
         (made,) = [inode for nodeid, inode in director.scene.superblock.inodes.items() if nodeid != FUSE_ROOT_ID]
     assert made.attr.uid == 1000

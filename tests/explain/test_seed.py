@@ -150,9 +150,8 @@ def test_today_a_kill_cures_nothing_and_the_three_cures_do() -> None:
     assert len(deadlocks) == 3  # one in each run that gets there, and once more after the kills
     assert ends("simple-deadlock", profile="linux") == [
         "Dead: rm; daemon; and the filesystem. Alive: nobody.",
-        "Dead: the filesystem. Alive: rm, which got 'Software caused connection abort'; and daemon, which is done.",
-        "Dead: nobody. Alive: rm, which got 'Interrupted system call'; daemon 1, asleep on fc->waitq; and daemon 2, "
-        "asleep on fc->waitq.",
+        "Dead: the filesystem. Alive: rm, which got ECONNABORTED; and daemon, which is done.",
+        "Dead: nobody. Alive: rm, which got EINTR; daemon 1, asleep on fc->waitq; and daemon 2, asleep on fc->waitq.",
     ]
 
 

@@ -357,7 +357,7 @@ def test_an_async_with_that_is_cancelled_while_it_waits_aborts(mountpoint: Path)
 HANGS = """
 import asyncio, subprocess, sys, threading, fusewire
 import fusewire.daemon.serve_async, fusewire.mounted
-fusewire.mounted.LINGER = fusewire.daemon.serve_async.GRACE = 0.1
+fusewire.mounted.LINGER = fusewire.daemon.server.GRACE = 0.1
 
 class Hangs(fusewire.File):
     size = 1

@@ -595,7 +595,7 @@ def test_a_method_that_would_not_end_is_named_and_left_to_itself(
     mountpoint: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("fusewire.mounted.LINGER", 0.1)
-    monkeypatch.setattr("fusewire.daemon.serve.GRACE", 0.1)
+    monkeypatch.setattr("fusewire.daemon.server.GRACE", 0.1)
     gate = Gate()
     try:
         with fusewire.mount({"a": Gated(gate)}, str(mountpoint)):

@@ -7,6 +7,7 @@ import dataclasses
 import json
 import os
 import pty
+import re
 import select
 import signal
 import subprocess
@@ -26,6 +27,7 @@ from fusewire.watch.diagnosis import State
 from fusewire.watch.overview import Overview, Row
 from fusewire.watch.trace_instances import find_tracefs
 from hung_mounts import Hang, until
+from ordinary_user import python_as_user
 
 Start = Callable[..., Hang]
 
@@ -186,7 +188,7 @@ def test_json_has_what_the_diagnosis_has_and_the_figures(start: Start) -> None:
 
 def test_into_a_pipe_it_prints_everything_once(start: Start) -> None:
     hang = stopped(start("idle"))
-    done = fusewire_top("--no-trace", COLUMNS="40")
+    done = fusewire_top("--no-trace", str(hang.mountpoint), COLUMNS="40")
     line = next(line for line in done.stdout.splitlines() if str(hang.mountpoint) in line)
     assert "STOPPED" in line
     assert line.endswith("12/9")
@@ -199,6 +201,27 @@ def test_a_filter_that_nothing_meets_is_no_error(start: Start) -> None:
     done = fusewire_top("--once", "--no-trace", "no-such-thing")
     assert done.returncode == 0
     assert done.stdout.startswith("None of ")
+
+
+AS_USER = """
+from pathlib import Path
+import hung_mounts
+from fusewire.cli import main
+place = Path("mnt").absolute()
+place.mkdir()
+hang = hung_mounts.start(place, "idle")
+try:
+    main(["top", "--once", str(place)])
+finally:
+    hang.end()
+"""
+
+
+def test_an_ordinary_user_sees_his_own_and_is_told_what_not() -> None:
+    titles, line, *notes = python_as_user(AS_USER).splitlines()
+    shown = dict(zip(re.split(r"  +", titles.strip()), re.split(r"  +", line.strip()), strict=True))
+    assert (shown["STATE"], shown["BLOCKED"], shown["REQ/S"]) == ("idle", "0/2", "?")
+    assert any(note.startswith("No figures: Linux's tracing (tracefs) is ") for note in notes)
 
 
 # --- the screen
@@ -337,9 +360,9 @@ def test_what_is_done_is_done_to_the_connection_that_was_shown(start: Start) -> 
 
 
 def test_in_a_terminal_it_comes_up_and_leaves_it_as_it_was(start: Start) -> None:
-    stopped(start("idle"))
+    hang = stopped(start("idle"))
     ours, theirs = pty.openpty()
-    command = [sys.executable, "-m", "fusewire", "top"]
+    command = [sys.executable, "-m", "fusewire", "top", str(hang.mountpoint)]
     with subprocess.Popen(
         command, stdin=theirs, stdout=theirs, stderr=theirs, env={**os.environ, "TERM": "xterm"}
     ) as it:

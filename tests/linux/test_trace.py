@@ -15,13 +15,14 @@ from pathlib import Path
 import pytest
 
 import hung_mounts
+from fusewire.cli.trace import EPILOG, parser
 from fusewire.watch.trace import Trace
 from fusewire.watch.trace_instances import find_tracefs
 from hung_mounts import until
 from kernel_mounts import fuse_mounts
 from namespaces import umount
 from ordinary_user import run_as_user
-from served import FUSEWIRE, LIMIT, fusewire, run, served
+from served import CHECKOUT, FUSEWIRE, LIMIT, fusewire, run, served
 
 
 @pytest.fixture(autouse=True)
@@ -71,12 +72,12 @@ def tracing(*arguments: str | Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def begun(pid: int) -> bool:
-    """Tell whether a process traces: the last trace point that it enables is on."""
+    """Tell whether a process traces: the last tracepoint that it enables is on."""
     return "1\n" in instances(pid).values()
 
 
 def instances(pid: int) -> dict[str, str]:
-    """Return the instances of tracefs that a process has made, and whether the last trace point is on in each."""
+    """Return the instances of tracefs that a process has made, and whether the last tracepoint is on in each."""
     with tracefs() as place:
         found = {}
         for instance in place.glob(f"instances/fusewire-{pid}-*"):
@@ -273,3 +274,12 @@ def test_what_makes_no_sense_is_said(arguments: list[str], sentence: str) -> Non
     done = fusewire("trace", *arguments)
     assert done.returncode == 2
     assert sentence in done.stderr
+
+
+def test_the_commands_of_the_document_are_understood() -> None:
+    text = (CHECKOUT / "docs" / "trace.md").read_text() + EPILOG
+    commands = re.findall(r"^ +fusewire trace (.*?)(?:  .*)?$", text, re.MULTILINE)
+    assert len(commands) > 8
+    for command in commands:
+        if "[" not in command:  # else it is the usage
+            parser().parse_args(command.split())

@@ -1,4 +1,4 @@
-"""Requests out of trace points: which read belongs to which request, and what they come to."""
+"""Requests out of tracepoints: which read belongs to which request, and what they come to."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fusewire.events import Step
-from fusewire.watch.latencies import Latencies, Statistics, bucket_of, end_of
+from fusewire.watch.latencies import MOST_CALLERS, Latencies, Statistics, bucket_of, end_of
 from fusewire.watch.requests import RESENT, Pairing, Request, Who
 from fusewire.watch.trace_events import (
     Parser,
@@ -74,7 +74,7 @@ def test_a_read_of_another_length_is_of_no_request() -> None:
 
 
 def test_who_answers_has_read_what_he_answers() -> None:
-    """Two of one length, and the returns of their reads pass the trace point in the other order."""
+    """Two of one length, and the returns of their reads pass the tracepoint in the other order."""
     requests = paired(
         send(1.0, 2), send(1.0, 4, CAT), read(1.1, TWO), read(1.2, ONE), end(1.3, 2, ONE), end(1.4, 4, TWO)
     )
@@ -93,7 +93,7 @@ def test_one_that_was_sent_before_the_trace_began_is_counted() -> None:
 
 
 def test_a_request_that_was_taken_back_does_not_spoil_the_next() -> None:
-    """Its caller was killed while it was pending, which no trace point tells."""
+    """Its caller was killed while it was pending, which no tracepoint tells."""
     pairing = Pairing()
     (request,) = pairing.feed([send(1.0, 2), send(2.0, 4, CAT), read(2.1), end(2.3, 4)])
     assert (request.unique, request.read) == (4, 2.1)
@@ -182,8 +182,20 @@ def test_statistics_tell_operations_errors_and_callers_apart() -> None:
     assert (statistics.count, statistics.error_count) == (2, 1)
     assert statistics.operations["UNLINK"].errors == {"ENOENT": 1}
     assert statistics.operations["LOOKUP"].processing.count == 0  # its read was not seen
-    assert [(comm, pid) for comm, pid, _ in statistics.top_callers()] == [("name11", RM), ("name12", CAT)]
+    assert [(caller.comm, caller.pid, caller.count) for caller in statistics.top_callers()] == [
+        ("name11", RM, 1),
+        ("name12", CAT, 1),
+    ]
     assert json.dumps(statistics.as_data())
+
+
+def test_of_very_many_callers_those_who_called_most_are_kept() -> None:
+    statistics = Statistics()
+    for number in range(2 * MOST_CALLERS):
+        for tid in (RM, 100 + number):
+            statistics.add(Request(CONNECTION, 2, LOOKUP, 45, Who(tid, tid, "x"), 1.0, ended=2.0))
+    assert len(statistics.callers) <= MOST_CALLERS
+    assert statistics.top_callers()[0] == ("x", RM, 2 * MOST_CALLERS, 2.0 * MOST_CALLERS)
 
 
 # --- for other programs
@@ -298,6 +310,21 @@ def test_what_was_seen_is_told_from_what_must_have_been() -> None:
     assert {Step.TAKE, Step.COPY_OUT, Step.READ, Step.LOOK_UP, Step.MATCH, Step.COPY_IN} <= set(inferred)
 
 
+def test_a_daemon_that_is_still_busy_reads_later() -> None:
+    """As the request is sent, it is in the write of the answer before."""
+    steps = drawn(
+        at(0.5, ONE, SyscallEnter(1, (5, 0, 0, 0, 0, 0))),
+        *whole()[1:3],
+        at(1.05, ONE, SyscallExit(1, 16)),
+        at(1.06, ONE, SyscallEnter(0, (5, 0, 0, 0, 0, 0))),
+        *whole()[5:],
+    )
+    texts = [text for _, text, _ in steps]
+    assert texts.index("[queue req on fc->pending]") < texts.index(">sys_read()") < texts.index("<sys_read()")
+    assert "[sleep on fc->waitq]" not in texts
+    assert texts.count(">sys_write()") == 1
+
+
 def test_a_request_without_an_answer_is_drawn_as_far_as_it_came() -> None:
     steps = drawn(*whole()[:5])
     assert steps[-1] == ("caller", "[sleep on req->waitq]", False)
@@ -306,7 +333,9 @@ def test_a_request_without_an_answer_is_drawn_as_far_as_it_came() -> None:
 
 def test_for_what_is_sent_in_the_background_nobody_waits() -> None:
     background = ("fuse_dev_queue_req", "fuse_send_one", "fuse_simple_background", "fuse_file_put", "__x64_sys_close")
-    texts = [text for _, text, _ in drawn(send(1.0, 2), at(1.0, RM, Stack(background)), read(1.1), end(1.2, 2))]
+    steps = drawn(send(1.0, 2), at(1.0, RM, Stack(background)), read(1.1), end(1.2, 2))
+    assert ("caller", ">request_send()", True) in steps
+    texts = [text for _, text, _ in steps]
     assert "[sleep on req->waitq]" not in texts
     assert ">fuse_file_put()" in texts
 

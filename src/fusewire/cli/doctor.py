@@ -196,6 +196,11 @@ def fitting(blocks: list[list[str]], room: int) -> list[str]:
 def last_words(found: list[Diagnosis], fixing: bool) -> list[str]:
     """Return what we could not see, and the command to type next."""
     unseen = found[0].unseen
-    blind = [f"Not seen: {'; '.join(unseen)}. To see all: sudo fusewire doctor"] if unseen else []
-    cures = [diagnosis.cure for diagnosis in in_order(found) if diagnosis.cure and not fixing]
-    return [*blind, *([f"Next: {cures[0]}"] if cures else [])]
+    more = " To see all: sudo fusewire doctor" if os.geteuid() else ""
+    blind = [f"Not seen: {'; '.join(unseen)}.{more}"] if unseen else []
+    first = next((diagnosis for diagnosis in in_order(found) if diagnosis.cure and not fixing), None)
+    if first is None:
+        return blind
+    suspected = first.is_sick and first.certainty.value == "suspected"
+    why = ["It is only suspected, so --fix would leave it alone. Look again in a while."] if suspected else []
+    return [*blind, *why, f"Next: {first.cure}"]

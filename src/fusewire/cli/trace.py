@@ -32,7 +32,7 @@ examples:
   fusewire trace --perfetto out.json -n 1000     a file for ui.perfetto.dev
 
 times are in us, ms, s; < means at most, where the read was not seen; bytes are
-those of request and reply. FORGET and INTERRUPT pass no trace point."""
+those of request and reply. FORGET and INTERRUPT pass no tracepoint."""
 
 DURATION: Final = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(us|ms|s|m)")
 SECONDS: Final = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}

@@ -16,6 +16,7 @@ __all__ = ["Lines", "duration", "histograms", "most_frequent", "table"]
 
 WIDTH: Final = 80
 NARROW: Final = 79  # below this there is no room for everything
+WIDEST: Final = 45  # columns for the longest operation and caller that are usual
 RESULT: Final = 10  # columns; a longer one takes them from the caller
 UNITS: Final = ((1e-3, 1e6, "us"), (1.0, 1e3, "ms"), (60.0, 1.0, "s"), (3600.0, 1 / 60, "min"))
 RED, DIM, PLAIN = "\x1b[31m", "\x1b[2m", "\x1b[0m"
@@ -34,7 +35,7 @@ class Lines:
             several: tell which connection a request belongs to.
         """
         self.began, self.width, self.colour, self.several = began, max(width, 40), colour, several
-        self.who = 27 + max(0, self.width - WIDTH) - 6 * several  # columns for operation and caller
+        self.who = min(27 + max(0, self.width - WIDTH) - 6 * several, WIDEST)  # columns for operation and caller
 
     def head(self) -> str:
         """Return the titles of the columns."""
@@ -179,5 +180,5 @@ def most_frequent(statistics: Statistics) -> Iterator[str]:
             yield f"{count:>9}  {text}"
     yield ""
     yield f"{'requests':>9} {'waited':>8}  top callers"
-    for comm, pid, waited in statistics.top_callers():
-        yield f"{waited.count:>9} {duration(waited.total):>8}  {printable(comm)} {pid}"
+    for caller in statistics.top_callers():
+        yield f"{caller.count:>9} {duration(caller.waited):>8}  {printable(caller.comm)} {caller.pid}"

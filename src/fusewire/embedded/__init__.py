@@ -8,6 +8,7 @@
     recording.py    what was sent and answered            leaks.py      what is left over in the end
     callers.py      who calls, as a filesystem sees it    own_mount.py  a filesystem that uses its own mount
     left_open.py    kernels that nobody has closed        notifying.py  what a filesystem tells the kernel
+    spawned/        a daemon in another process, of any language
     task_daemon.py  a daemon as one bare task, for `tasks.run`: diagrams, and the explorer of interleavings
 
 Every call exists once, awaited; the plain ones are made of it (blocking.py).
@@ -21,6 +22,7 @@ from fusewire.embedded.kernel import AwaitableKernel, Kernel
 from fusewire.embedded.leaks import Leak
 from fusewire.embedded.process import Process
 from fusewire.embedded.recording import RecordedRequest
+from fusewire.embedded.spawned import SpawnError
 from fusewire.embedded.task_daemon import daemon, perform, serve, serve_one
 from fusewire.kernel.runners.fixed_order import Deadlock
 
@@ -33,6 +35,7 @@ __all__ = [
     "Leak",
     "Process",
     "RecordedRequest",
+    "SpawnError",
     "daemon",
     "perform",
     "serve",

@@ -6,6 +6,7 @@ matter of the kernel's end.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -27,6 +28,21 @@ class Daemon:
     def alive(self) -> bool:
         """It has its device open."""
         return bool(self.ends.connection.devices)
+
+    @property
+    def pid(self) -> int:
+        """Of its process: this one, or that which `Kernel.spawn` has started."""
+        return os.getpid()
+
+    @property
+    def output(self) -> str:
+        """What a spawned daemon has written to its standard output and error, the last 64 KiB; "" of one in here."""
+        return ""
+
+    @property
+    def returncode(self) -> int | None:
+        """What a spawned daemon's process has ended with, as `subprocess` tells it; None while it runs."""
+        return None
 
     def kill(self) -> None:
         """Let it die: its devices are closed, which aborts the connection. Idempotent."""

@@ -19,6 +19,7 @@ from fusewire.daemon.serve_async import AsyncServer
 from fusewire.daemon.server import HASTE
 from fusewire.daemon.workers import in_a_thread, to_its_end
 from fusewire.embedded.begun import Begun
+from fusewire.embedded.daemon_control import Daemon
 from fusewire.embedded.daemon_device import Tap
 from fusewire.embedded.leaks import Leak, leaks
 from fusewire.embedded.left_open import remember
@@ -46,9 +47,12 @@ LINGER: Final = 5.0  # seconds that a daemon gets to let go of what is open
 class Ends(Serving):
     """Both ends of one mount."""
 
+    daemon_class: type[Daemon] = Daemon  # of `kernel.daemon`
+
     def __init__(self, plan: Plan, runner: str, tap: Tap | None = None) -> None:
         """`tap` gets what passes the devices, if it is given."""
         super().__init__(plan, runner, tap)
+        self.hurried = False  # nobody is waited for longer than `HASTE` seconds
         self.forked = False  # we are in a child of the process in which the threads are that we need
         self.own_mount = (
             OwnMount(self.runner, self.session.new_request, plan.threads) if isinstance(self.runner, Locked) else None
@@ -185,6 +189,7 @@ class Ends(Serving):
             self._put_away()
 
     def _hurry(self, hurried: bool = True) -> None:
+        self.hurried = hurried
         if self.server is not None:
             self.server.hurried = hurried
 
@@ -215,9 +220,8 @@ class Ends(Serving):
         """End all processes and unmount, if the daemon lets us."""
         leaving = Task("kernel", self._end_all())
         try:
-            hurried = self.server is not None and self.server.hurried
             self.runner.start(leaving)
-            self.runner.wait(leaving, HASTE if hurried else LINGER)
+            self.runner.wait(leaving, HASTE if self.hurried else LINGER)
         except (Deadlock, OSError) as error:
             logger.debug("left without being unmounted: %s", error)
 

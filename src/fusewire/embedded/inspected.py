@@ -45,7 +45,7 @@ class Inspected:
     @property
     def daemon(self) -> Daemon:
         """The daemon's end, to be killed or to hang."""
-        return Daemon(self.ends)
+        return self.ends.daemon_class(self.ends)
 
     @property
     def notify_now(self) -> Notifier:

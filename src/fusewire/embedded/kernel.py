@@ -10,6 +10,9 @@
     async with fusewire.Kernel(what) as kernel:          # the same, awaited
         await kernel.read_bytes("/a")
 
+    with fusewire.Kernel.spawn(["mydaemon", "{mountpoint}"]) as kernel:     # a daemon of any language: spawned/
+        kernel.read_bytes("/a")
+
 Nothing is mounted, so no root is needed, and no other process sees anything. `runner` says who
 runs the system calls (parts.py):
 
@@ -24,7 +27,8 @@ kernel.awaitable.unlink("/a")`. `kernel.awaitable` is the same kernel, whose cal
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterable
+import os
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar, overload
 
@@ -34,10 +38,11 @@ from fusewire.embedded.blocking import Blocking, blocking
 from fusewire.embedded.ends import Ends
 from fusewire.embedded.inspected import Inspected
 from fusewire.embedded.leaks import Leak
-from fusewire.embedded.parts import ASYNCIO, FIXED_ORDER, RUNNERS
+from fusewire.embedded.parts import ASYNCIO, FIXED_ORDER, RUNNERS, THREADS
 from fusewire.embedded.paths import Path, Paths
 from fusewire.embedded.plan import Plan, checked_call, checked_id, checked_minor, kernel_options, profile_named
 from fusewire.embedded.process import Process
+from fusewire.embedded.spawned import Elsewhere, checked_command, spawn, spawn_async
 from fusewire.kernel.mounting import MNT_DETACH, MNT_FORCE
 from fusewire.kernel.profile import LINUX, Profile
 from fusewire.kernel.vfs.superblock import Options
@@ -49,6 +54,7 @@ __all__ = ["AwaitableKernel", "Kernel"]
 
 T = TypeVar("T")
 
+PATIENCE: Final = 20.0  # seconds that a spawned daemon gets to answer INIT, where nothing else is said
 RECORDED: Final = 10_000  # requests that are kept, where nothing else is said
 
 
@@ -162,8 +168,56 @@ class Kernel(Inspected, Blocking):
         self._runner = runner
         self._ends: Ends | None = None
 
+    @classmethod
+    def spawn(
+        cls,
+        command: Sequence[str | os.PathLike[str]],
+        options: str | MountOptions | Options = "",
+        *,
+        through: str | None = None,
+        env: Mapping[str, str] | None = None,
+        cwd: str | os.PathLike[str] | None = None,
+        patience: float = PATIENCE,
+        request_timeout: int = 0,
+        minor: int = FUSE_KERNEL_MINOR_VERSION,
+        profile: str | Profile = LINUX,
+        runner: str | None = None,
+        requests: int = RECORDED,
+        **more_options: Any,
+    ) -> Self:
+        """Make a kernel whose filesystem is served by another program, of any language, which does not notice.
+
+            with fusewire.Kernel.spawn(["squashfuse", "-f", "image.sqfs", "{mountpoint}"]) as kernel:
+                kernel.listdir("/")
+
+        The program is started with the kernel, may not mount, and is ended with the kernel, whatever it does.
+        Time is the machine's, so `runner` is 'threads', or 'asyncio' for `async with`.
+
+        Args:
+            command: its words; {mountpoint} in them stands for where it is to mount.
+            through: how it gets its device: 'descriptor' or 'fusermount3' (embedded/spawned); None: found out.
+            env: its environment; None: ours.
+            cwd: the directory in which it is started.
+            patience: seconds that it gets to answer INIT, in each way that is tried.
+            request_timeout: seconds that a request may last, 15 or more; then all is aborted. 0: for ever, as on Linux.
+
+        All other arguments are those of `Kernel`. Entering the `with`, or the first use, raises `SpawnError` if the
+        program does not serve, with the cause and what it has written.
+
+        Raises:
+            TypeError, ValueError: the command is no list of words, or has no {mountpoint}; as `Kernel` raises.
+        """
+        if runner == FIXED_ORDER:
+            raise ValueError(f"runner={runner!r}: a daemon in another process has a time of its own. Use {THREADS!r}")
+        elsewhere = Elsewhere(checked_command(command, through, env, cwd, patience, request_timeout))
+        return cls(elsewhere, options, minor=minor, profile=profile, runner=runner, requests=requests, **more_options)
+
     def __repr__(self) -> str:
-        return f"<Kernel of {self._plan.filesystem!r}, {self._runner or FIXED_ORDER}>"
+        return f"<Kernel of {self._plan.filesystem!r}, {self._runner or self._own_runner}>"
+
+    @property
+    def _own_runner(self) -> str:
+        return THREADS if isinstance(self._plan.filesystem, Elsewhere) else FIXED_ORDER
 
     # --- beginning and ending
 
@@ -176,6 +230,9 @@ class Kernel(Inspected, Blocking):
         return self._ends
 
     def _start(self) -> None:
+        if isinstance(self._plan.filesystem, Elsewhere):
+            self._ends = spawn(self._plan, self._runner or self._own_runner, self._plan.filesystem.command)
+            return
         ends = Ends(self._plan, self._runner or FIXED_ORDER)
         ends.start()
         self._ends = ends
@@ -198,11 +255,17 @@ class Kernel(Inspected, Blocking):
 
     async def __aenter__(self) -> AwaitableKernel:
         if self._ends is None:
-            ends = Ends(self._plan, self._runner or ASYNCIO)
-            await ends.start_async()
-            self._ends = ends
+            self._ends = await self._started()
         self._ends.check_alive()
         return AwaitableKernel(self._ends)
+
+    async def _started(self) -> Ends:
+        runner = self._runner or ASYNCIO
+        if isinstance(self._plan.filesystem, Elsewhere):
+            return await spawn_async(self._plan, runner, self._plan.filesystem.command)
+        ends = Ends(self._plan, runner)
+        await ends.start_async()
+        return ends
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

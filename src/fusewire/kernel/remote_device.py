@@ -20,7 +20,7 @@ long messages       a socket has a largest message, far above what the kernel se
 splice              would cut a reply in pieces: it is not offered in INIT (`SPLICE`)
 ioctl               there is none: the daemon cannot clone its device, and shares it among its threads
 the end             an aborted daemon reads ENODEV from Linux; here nothing, like the end of a file. It ends
-                    of that as well, but may complain. What it writes then fails with EPIPE
+                    of that as well, but may complain. What it still writes is taken, and comes too late
 
 When the daemon has closed its end, or has died, the device is closed, which aborts the connection.
 """
@@ -86,7 +86,6 @@ class RemoteDevice:
         self.runner = runner
         self.sock = sock
         self.refused: deque[tuple[int, int]] = deque(maxlen=1000)  # unique, and the errno of write(2)
-        self.closed_by_daemon = False
         self._came = threading.Event()  # a message, so that the daemon is likely to read again
         self._threads = [
             threading.Thread(target=self._send_all, name="fusewire-send", daemon=True),
@@ -98,15 +97,23 @@ class RemoteDevice:
         for thread in self._threads:
             thread.start()
 
+    def hang_up(self) -> None:
+        """Let the daemon read the end. Idempotent."""
+        with suppress(OSError):
+            self.sock.shutdown(socket.SHUT_WR)
+        self._came.set()
+
     def close(self) -> None:
-        """Let the daemon read the end, and return when nothing is sent or received any more. Idempotent."""
+        """Take nothing more from the daemon either, and return when nothing is sent or received any more. Idempotent.
+
+        The socket stays open: it belongs to whoever made it.
+        """
         with suppress(OSError):
             self.sock.shutdown(socket.SHUT_RDWR)
         self._came.set()
         for thread in self._threads:
             if thread.ident is not None:
                 thread.join()
-        self.sock.close()
 
     @property
     def connection(self) -> Connection:
@@ -125,8 +132,7 @@ class RemoteDevice:
             if self.device.connected:  # else: it is the end of the mount
                 logger.debug("the daemon reads no more: %s", error)
         finally:
-            with suppress(OSError):
-                self.sock.shutdown(socket.SHUT_RDWR)
+            self.hang_up()
 
     async def _until_readable(self) -> None:
         await self.connection.waitq.sleep(self.device.may_read, INTERRUPTIBLE)
@@ -175,7 +181,6 @@ class RemoteDevice:
         except OSError as error:  # the daemon died with something unread
             logger.debug("the daemon writes no more: %s", error)
         finally:
-            self.closed_by_daemon = self.device.connected
             self.runner.do(self.device.close)
 
     def _receive(self, buffer: memoryview) -> int | None:

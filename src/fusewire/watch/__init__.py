@@ -16,7 +16,11 @@ gets without asking any daemon. So it works beside mounts that hang, and on daem
     diagnose.py cures.py     the same as data, and the command that helps
     words.py                 and in words
     treatment.py surgery.py  what cures it, least harm first: the only two that change anything
-    tracefs.py               requests as they pass, from the kernel's trace points
+    tracefs.py               what passes the kernel's tracepoints, as text and as events
+    trace.py requests.py     requests as they pass, put together from these; latencies.py: what they come to
+    trace_steps.py trace_export.py   the same as a diagram, and for other programs
+    overview.py traffic.py   all connections at a glance, again and again, with what passes through them
+    chains.py                who waits for whom, as a tree
 
 Needs neither the kernel's end of this project nor anything outside the standard library.
 """

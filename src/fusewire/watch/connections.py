@@ -11,7 +11,7 @@ Numbers are used again as soon as a connection has ended: by another mount, of s
 looks now and acts later opens `abort` when he looks (`Fusectl.hold`): written to after its connection
 has ended, it hits nothing. And he compares `Fusectl.identity`, which no two connections share.
 
-Who holds a device says /proc/PID/fdinfo/FD since Linux 6.18. On an older kernel a holder is
+Who holds a device says /proc/PID/fdinfo/FD since Linux 6.16. On an older kernel a holder is
 guessed, and called probable: it has /dev/fuse open, and among the connections that it can have
 mounted is the only one, or the one whose mountpoint its command line names.
 
@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
@@ -35,9 +36,11 @@ from fusewire.watch.mounts import Mounts
 from fusewire.watch.patience import within
 from fusewire.watch.proc import contents, link, names, survivor
 
-__all__ = ["Connection", "Fusectl", "Holding", "find_holders"]
+__all__ = ["TELLS_HOLDERS", "Connection", "Fusectl", "Holding", "find_holders"]
 
 UNATTACHED: Final = 0  # no connection has this number
+RELEASE: Final = tuple(map(int, re.findall(r"\d+", os.uname().release)[:2]))
+TELLS_HOLDERS: Final = RELEASE >= (6, 16)  # whether fdinfo says which connection a device serves
 
 
 class Holding(NamedTuple):
@@ -176,8 +179,9 @@ def find_holders(
                 connections.setdefault(number, Connection(number, None)).holders.append(Holding(pid, fd, True))
             elif number is None and info:
                 untold.append((pid, fd))
-    if not any(connection.holders for connection in connections.values()):  # else the kernel tells: those serve nothing
-        guess_holders(untold, connections, mounts)
+    told = any(connection.holders for connection in connections.values())
+    if not (TELLS_HOLDERS and told):  # else of those of which it tells nothing, there is nothing to tell
+        guess_holders(untold, {n: one for n, one in connections.items() if not one.holders}, mounts)
     for connection in connections.values():
         connection.rings = any(has_ring(pid) for pid in connection.holder_pids)
     return ends

@@ -3,7 +3,9 @@
     stopped      let it go on
     dead         unmount what is left
     deadlocked   answer one request with an error, where that can work (surgery.py); else kill the
-                 daemon, where that can work; else abort the connection
+                 daemon, where that can work; else abort the connection. If it is only suspected, look again
+
+A process of which we only guess that it is the daemon is neither operated on nor killed.
 
 SIGKILL ends a daemon's thread in a request that nobody has read yet, and in a page fault; it does
 not end one that waits for a lock, nor one that has files of its own mount open, for it would wait
@@ -18,7 +20,7 @@ import os
 from shlex import quote
 
 from fusewire.mounting.fusectl import CONNECTIONS, is_mounted
-from fusewire.watch.diagnosis import State
+from fusewire.watch.diagnosis import Certainty, State
 from fusewire.watch.proc import contents, names
 from fusewire.watch.scenarios import OPERABLE, Scenario
 from fusewire.watch.verdict import Verdict, Verdicts
@@ -35,9 +37,11 @@ def cure_of(verdicts: Verdicts, number: int, verdict: Verdict) -> str:
             return f"kill -CONT {joined(pids)}"
         case State.DEAD:
             return burial(verdicts, number)
+        case State.DEADLOCKED if verdict.certainty is Certainty.SUSPECTED:
+            return f"fusewire doctor {number}"
         case State.DEADLOCKED if is_operable(verdicts, number, verdict):
             return f"fusewire doctor --fix {number}"
-        case State.DEADLOCKED if not verdict.partial and kill_ends(verdicts, number):
+        case State.DEADLOCKED if not verdict.partial and is_known(verdicts, number) and kill_ends(verdicts, number):
             return f"kill -KILL {joined(pids)}"
         case State.DEADLOCKED:
             return abortion(verdicts, number)
@@ -49,7 +53,12 @@ def cure_of(verdicts: Verdicts, number: int, verdict: Verdict) -> str:
 def is_operable(verdicts: Verdicts, number: int, verdict: Verdict) -> bool:
     """Tell whether surgery may free the daemon."""
     connection = verdicts.look.connections[number]
-    return verdict.scenario in OPERABLE and not connection.rings and all(h.certain for h in connection.holders)
+    return verdict.scenario in OPERABLE and not connection.rings and is_known(verdicts, number)
+
+
+def is_known(verdicts: Verdicts, number: int) -> bool:
+    """Tell whether it is certain who serves a connection."""
+    return all(holding.certain for holding in verdicts.look.connections[number].holders)
 
 
 def abortion(verdicts: Verdicts, number: int) -> str:
@@ -79,13 +88,13 @@ def mountpoint(verdicts: Verdicts, number: int) -> str:
 
 def kill_ends(verdicts: Verdicts, number: int) -> bool:
     """Tell whether the daemon can be killed: all its threads wait killably, and it has no file of its own to flush."""
-    waits = verdicts.waits_of_servers(number)
+    pids = verdicts.look.connections[number].holder_pids
+    waits = [wait for wait in verdicts.waits_of_servers(number) if wait.thread.pid in pids]  # helpers may live on
     killable = all(
         (wait.kind is Kind.REQUEST and wait.thread.state == "S")
         or (wait.kind is Kind.PAGE and wait.touch is not None and wait.touch.by_fault)
         for wait in waits
     )
-    pids = verdicts.look.connections[number].holder_pids
     return bool(pids) and killable and not any(has_own_file(verdicts, number, pid) for pid in pids)
 
 

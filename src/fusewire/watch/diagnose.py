@@ -12,7 +12,7 @@ from typing import Final
 
 from fusewire.watch.connections import Fusectl
 from fusewire.watch.cures import cure_of, kill_ends
-from fusewire.watch.diagnosis import Diagnosis, Edge, Server, State
+from fusewire.watch.diagnosis import Certainty, Diagnosis, Edge, Server, State
 from fusewire.watch.look import Look, take
 from fusewire.watch.proc import contents
 from fusewire.watch.verdict import Verdict, Verdicts
@@ -126,8 +126,11 @@ def lock_of(wait: Wait) -> str:
 
 
 def with_timeout(verdicts: Verdicts, number: int) -> Verdict:
-    """Judge a connection, and see whether the kernel is about to end it because it is slow."""
+    """Judge a connection: probably, if we guess who serves it; and see whether the kernel is about to end it."""
     verdict, limit, oldest = verdicts.of(number), request_timeout(), verdicts.oldest(number) or 0.0
+    guessed = any(not holding.certain for holding in verdicts.look.connections[number].holders)
+    if guessed and verdict.certainty is Certainty.CERTAIN:  # that this process serves it
+        verdict = verdict._replace(certainty=Certainty.PROBABLE)
     if verdict.state is State.SLOW and limit and oldest >= limit / 2:
         return verdict._replace(state=State.TIMING_OUT)
     return verdict

@@ -51,11 +51,13 @@ class Helpers:
     def of(self, thread: Thread) -> frozenset[int]:
         """Return the processes for whom a thread sleeps; none if it is for something else, or we cannot tell."""
         call = thread.syscall
-        if thread.state != "S" or call is None:
+        if thread.state != "S" or call is None or call.number < 0:  # a page fault has no arguments
             return frozenset()
         if thread.passes("do_wait"):
             return awaited(thread.pid, call)
-        found = [self._behind(thread, fd) for fd in within(lambda: list(descriptors(thread, call)), [])]
+        nothing: list[int] = []
+        wanted = within(lambda: list(descriptors(thread, call)), nothing)
+        found = [self._behind(thread, fd) for fd in wanted]
         return frozenset().union(*found) if all(found) else frozenset()  # any of them may bring news
 
     def _behind(self, thread: Thread, fd: int) -> frozenset[int]:

@@ -11,9 +11,8 @@ and who called.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from fusewire.watch.requests import Request
 
@@ -21,6 +20,7 @@ __all__ = ["Latencies", "OperationStatistics", "Statistics"]
 
 STEPS: Final = 16  # buckets for each doubling
 PERCENTILES: Final = (50, 90, 99)
+MOST_CALLERS: Final = 10_000  # processes that are kept apart; of more, those who called least are forgotten
 
 
 def bucket_of(value: int) -> int:
@@ -119,12 +119,21 @@ class OperationStatistics:
         }
 
 
+class Caller(NamedTuple):
+    """What one process has asked for."""
+
+    comm: str
+    pid: int
+    count: int
+    waited: float  # seconds
+
+
 @dataclass
 class Statistics:
     """All requests that are over."""
 
     operations: dict[str, OperationStatistics] = field(default_factory=dict)
-    callers: dict[tuple[str, int], Latencies] = field(default_factory=dict)  # by name and pid
+    callers: dict[tuple[str, int], Caller] = field(default_factory=dict)  # by name and pid
 
     @property
     def count(self) -> int:
@@ -137,24 +146,25 @@ class Statistics:
     def add(self, request: Request) -> None:
         """Count one request that is over."""
         self.operations.setdefault(request.operation, OperationStatistics()).add(request)
-        caller = request.caller.comm, request.caller.pid or request.caller.tid
-        self.callers.setdefault(caller, Latencies()).add(request.total or 0.0)
+        key = request.caller.comm, request.caller.pid or request.caller.tid
+        caller = self.callers.get(key) or Caller(*key, 0, 0.0)
+        self.callers[key] = caller._replace(count=caller.count + 1, waited=caller.waited + (request.total or 0.0))
+        if len(self.callers) > MOST_CALLERS:
+            self.callers = {(one.comm, one.pid): one for one in self.top_callers(MOST_CALLERS // 2)}
 
     def by_count(self) -> list[tuple[str, OperationStatistics]]:
         """Return the operations, the most frequent first."""
         return sorted(self.operations.items(), key=lambda item: (-item[1].total.count, item[0]))
 
-    def top_callers(self, most: int = 10) -> Iterator[tuple[str, int, Latencies]]:
-        """Yield name, pid and waiting time of those who called most."""
-        ranked = sorted(self.callers.items(), key=lambda item: (-item[1].count, item[0]))
-        for (comm, pid), latencies in ranked[:most]:
-            yield comm, pid, latencies
+    def top_callers(self, most: int = 10) -> list[Caller]:
+        """Return those who called most."""
+        return sorted(self.callers.values(), key=lambda one: (-one.count, one.comm, one.pid))[:most]
 
     def as_data(self) -> dict[str, object]:
         """Return all of it, for JSON."""
         callers = [
-            {"comm": comm, "pid": pid, "count": waited.count, "waited_us": in_us(waited.total)}
-            for comm, pid, waited in self.top_callers()
+            {"comm": one.comm, "pid": one.pid, "count": one.count, "waited_us": in_us(one.waited)}
+            for one in self.top_callers()
         ]
         return {
             "count": self.count,

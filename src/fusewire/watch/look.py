@@ -16,7 +16,6 @@ Source: the reads of proc.py, connections.py and mounts.py, none of which can ha
 from __future__ import annotations
 
 import os
-import re
 import threading
 import time
 from collections.abc import Iterator
@@ -24,7 +23,7 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from fusewire.watch.ages import ages
-from fusewire.watch.connections import Connection, Fusectl, Holding, find_holders
+from fusewire.watch.connections import TELLS_HOLDERS, Connection, Fusectl, Holding, find_holders
 from fusewire.watch.helpers import Ends, Helpers
 from fusewire.watch.mounts import Mounts, read_mounts
 from fusewire.watch.proc import PF_KTHREAD, Thread, contents, link, pids, thread, tids, wchan
@@ -34,8 +33,6 @@ __all__ = ["REQUEST_WAITS", "Glimpse", "Look", "take"]
 
 
 REQUEST_WAITS: Final = ("request_wait_answer", "fuse_get_req")  # for the answer; before it is sent, for INIT or room
-RELEASE: Final = tuple(map(int, re.findall(r"\d+", os.uname().release)[:2]))
-TELLS_HOLDERS: Final = RELEASE >= (6, 16)  # whether fdinfo says which connection a device serves
 
 
 class Glimpse(NamedTuple):
@@ -69,6 +66,10 @@ class Look:
         """Return all threads of the processes that hold the device of a connection."""
         pids = self.connections[number].holder_pids
         return [thread for thread in self.threads.values() if thread.pid in pids]
+
+    def is_server(self, pid: int) -> bool:
+        """Tell whether a process has the device of a connection."""
+        return any(pid in connection.holder_pids for connection in self.connections.values())
 
     @property
     def hides_holders(self) -> bool:
@@ -119,7 +120,7 @@ def take(fusectl: Fusectl, stolen: int = -1) -> Look:
     look.own_pipes = {one.tid for one in look.threads.values() if ends.get(pipe_of(one)) == {one.pid}}
     find_helpers(look, holding, ends)
     look.ages = ages(look.threads.values())
-    look.hidden = sum(not may_see(pid) for pid in running) if os.geteuid() != 0 else 0
+    look.hidden = count_hidden(running)
     look.unseen = unseen(look, fusectl)
     look.seconds = time.monotonic() - began
     return look
@@ -165,7 +166,7 @@ def find_helpers(look: Look, holding: set[int], ends: Ends) -> None:
         waiting = [one for one in look.threads.values() if one.pid in new]
         found = {one.tid: helpers.of(one) for one in waiting}
         look.helpers |= {tid: pids for tid, pids in found.items() if pids}
-        new = frozenset[int]().union(*found.values()) - known
+        new = set[int]().union(*found.values()) - known
         for pid in new:
             for tid in tids(pid):
                 examine(look, Glimpse(pid, tid, "", ""))
@@ -191,13 +192,51 @@ def unseen(look: Look, fusectl: Fusectl) -> list[str]:
     if fusectl.readable and others:
         found.append(f"how many requests wait on {counted(others, 'connection')} of other users")
     if look.hidden:
-        found.append(f"what {counted(look.hidden, 'process', 'processes')} of other users do")
-    return found
+        whose = "of other users do" if os.geteuid() else "do, which takes more capabilities than this root has"
+        found.append(f"what {counted(look.hidden, 'process', 'processes')} {whose}")
+    return [*found, *lacking(look)]
+
+
+def lacking(look: Look) -> Iterator[str]:
+    """Yield sentences on what this kernel does not tell of those who wait."""
+    waiting = [look.threads[tid] for tid in look.touches]
+    waiting = [thread for thread in waiting if not thread.is_kernel and may_see(thread.pid)]
+    if any(is_empty(thread, "syscall") for thread in waiting):
+        setting = "kernel.yama.ptrace_scope hides" if restricts_tracing() and os.geteuid() else "without"
+        yield f"which files the calls are about, {setting} /proc/PID/syscall: a deadlock is probable at most"
+    if os.geteuid() == 0 and any(is_empty(thread, "stack") for thread in waiting):
+        yield "how threads got where they sleep, without /proc/PID/stack"
+
+
+def restricts_tracing() -> bool:
+    """Tell whether users may not trace processes of their own, and so may not see in which calls they are."""
+    return contents("/proc/sys/kernel/yama/ptrace_scope").strip() not in (b"", b"0")
+
+
+def is_empty(thread: Thread, name: str) -> bool:
+    """Tell whether a file of a thread that is alive says nothing to us."""
+    place = f"/proc/{thread.pid}/task/{thread.tid}"
+    return not contents(f"{place}/{name}") and bool(contents(f"{place}/stat"))
+
+
+def count_hidden(running: list[int]) -> int:
+    """Return how many processes are not ours to look at. A sandbox may hide its first from all; that does not count."""
+    hidden = {pid for pid in running if not may_see(pid)}
+    return 0 if hidden == {1} else len(hidden)
 
 
 def may_see(pid: int) -> bool:
-    """Tell whether the descriptors of a process are ours to list. A thread of the kernel has none."""
-    if os.access(f"/proc/{pid}/fd", os.R_OK):
+    """Tell whether the descriptors of a process are ours to read. A thread of the kernel has none.
+
+    The kernel asks the same of whoever reads what a descriptor is of, and where the process works.
+    """
+    try:
+        os.readlink(f"/proc/{pid}/cwd")
+    except PermissionError:
+        pass
+    except OSError:  # it is gone, or as good as
+        return True
+    else:
         return True
     stat = contents(f"/proc/{pid}/stat").rpartition(b")")[2].split()
     return not stat or bool(int(stat[6]) & PF_KTHREAD)

@@ -33,14 +33,17 @@ class Outcomes:
         self.calls = {edge.tid: edge.call for edge in edges if not edge.serves and edge.call}
         self.results: dict[int, int] = {}  # by thread
         self.tracing: Tracing | None = None
+        self.why_blind = ""  # a sentence, if there is no tracing
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
         if self.calls:
-            with contextlib.suppress(NoTracing):
+            try:
                 self.tracing = self._stack.enter_context(Tracing())
                 watched = list(self.calls)[:MOST]
                 self.tracing.enable(RETURNS, " || ".join(f"common_pid == {tid}" for tid in watched))
+            except NoTracing as error:
+                self.tracing, self.why_blind = None, str(error)
         return self
 
     def __exit__(self, *_: object) -> None:

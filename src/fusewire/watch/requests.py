@@ -1,10 +1,10 @@
-"""Requests, put together from what the trace points say of them.
+"""Requests, put together from what the tracepoints say of them.
 
     fuse_request_send   it is on fc->pending              by its caller
     sys_exit            a read of the daemon returned     by whoever serves it
     fuse_request_end    it is answered, or aborted        by whoever answered, or aborted
 
-What lies before the read is the *pending* phase, what comes after it *processing*. No trace point says which request
+What lies before the read is the *pending* phase, what comes after it *processing*. No tracepoint says which request
 was read; but the length of what a read returned is that of a request, and the daemon reads the oldest first. So it is
 the oldest of that length that nobody has read, unless whoever answers shows that it was another of the same length.
 Where no read was seen (io_uring has none, and the first events of a trace may lack it) only the sum is known.
@@ -139,10 +139,16 @@ class Pairing:
         if request.reader is not None and request.reader.tid == server:
             return
         for other in self.waiting.values():
-            if other.length == request.length and other.reader is not None and other.reader.tid == server:
+            if other.reader is not None and other.reader.tid == server and may_change_places(request, other):
                 request.read, other.read = other.read, request.read
                 request.reader, other.reader = other.reader, request.reader
                 return
+
+
+def may_change_places(one: Request, other: Request) -> bool:
+    """Tell whether the read of each may have been that of the other: none was read before it was sent."""
+    in_time = (one.read or other.sent) >= other.sent and (other.read or one.sent) >= one.sent
+    return one.length == other.length and in_time
 
 
 def who(one: Traced) -> Who:

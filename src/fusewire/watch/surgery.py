@@ -48,7 +48,7 @@ from fusewire.watch.connections import Connection, Fusectl
 from fusewire.watch.look import Look, take
 from fusewire.watch.proc import Thread, contents
 from fusewire.watch.verdict import is_stopped
-from fusewire.watch.wait_graph import Kind, Level, WaitGraph, polls, reads_device
+from fusewire.watch.wait_graph import Kind, WaitGraph, polls, reads_device
 from fusewire.wire import InHeader, encode_error, encode_notification
 from fusewire.wire.operations import OPERATIONS
 
@@ -163,9 +163,11 @@ def one_round(
     Returns how many were answered.
     """
     try:
-        servers = names_of_servers(take(fusectl, device.fd), connection.number)
+        look = take(fusectl, device.fd)
+        servers = names_of_servers(look, connection.number)
+        helpers = {thread.pid for thread in WaitGraph(look).helping(connection.number)}
         with stopped(connection.holder_pids):
-            answered = free(fusectl, connection.number, device, servers, tell)
+            answered = free(fusectl, connection.number, device, servers, helpers, tell)
             if again and device.sent_again:
                 look = take(fusectl, device.fd)
                 for asked in list(device.held.values()):
@@ -183,17 +185,27 @@ def one_round(
             device.forgets = 0
 
 
-def free(fusectl: Fusectl, number: int, device: StolenDevice, servers: set[int], tell: Callable[[str], None]) -> int:
+def free(
+    fusectl: Fusectl,
+    number: int,
+    device: StolenDevice,
+    servers: set[int],
+    helpers: set[int],
+    tell: Callable[[str], None],
+) -> int:
     """Answer, one after the other, the requests that keep the daemon's threads from returning; return how many.
 
     Args:
         servers: the threads of the daemons that are in it.
+        helpers: processes that do work for this daemon. They are not stopped.
     """
     deadline = time.monotonic() + PATIENCE
     answered, device.sent_again = 0, False
     while time.monotonic() < deadline:
         look = take(fusectl, device.fd)
+        graph = WaitGraph(look)
         stuck = [thread for thread in look.servers(number) if not (is_stopped(thread) or thread.is_dead)]
+        stuck += [wait.thread for wait in graph.waits.values() if wait.thread.pid in helpers]
         if not stuck:
             break
         device.read_all()
@@ -203,7 +215,7 @@ def free(fusectl: Fusectl, number: int, device: StolenDevice, servers: set[int],
             device.refuse(victim)
             answered += 1
             deadline = time.monotonic() + PATIENCE
-        elif not device.sent_again and any(thread.tid in WaitGraph(look).waits for thread in stuck):
+        elif not device.sent_again and any(thread.tid in graph.waits for thread in stuck):
             device.resend()
             continue
         select.select([], [], [], PAUSE)
@@ -226,9 +238,15 @@ def choose(look: Look, servers: set[int], stuck: list[Thread], held: list[Asked]
 
 
 def names_of_servers(look: Look, number: int) -> set[int]:
-    """Return the threads of a daemon, and of those that are wedged with it, by all their numbers."""
-    wedged = {number} | WaitGraph(look).wedged(Level.HOLDERS)
-    return {name for one in wedged for thread in look.servers(one) for name in names_of(thread)}
+    """Return the threads of a daemon, and of all for whose answers it waits in the end, by all their numbers."""
+    graph = WaitGraph(look)
+    reached: dict[int, list[Thread]] = {}
+    new = {number}
+    while new:
+        reached |= {one: [*graph.answering(one), *graph.helping(one)] for one in new}
+        waits = (graph.waits.get(thread.tid) for one in new for thread in reached[one])
+        new = {one for wait in waits if wait for one in wait.connections if one in look.connections} - reached.keys()
+    return {name for threads in reached.values() for thread in threads for name in names_of(thread)}
 
 
 def names_of(thread: Thread) -> set[int]:
@@ -288,12 +306,13 @@ def take_device(connection: Connection) -> int:
 
 def why_refused(code: int) -> str:
     """Say why a descriptor could not be taken."""
-    if (
-        code == errno.EPERM
-        and os.geteuid() != 0
-        and contents("/proc/sys/kernel/yama/ptrace_scope").strip() not in (b"", b"0")
-    ):
-        return "kernel.yama.ptrace_scope keeps users from reaching into their processes: run it with sudo"
+    if code == errno.EPERM and contents("/proc/sys/kernel/yama/ptrace_scope").strip() not in (b"", b"0"):
+        return (
+            "kernel.yama.ptrace_scope keeps programs from reaching into others: run it with sudo, "
+            "or allow it by: sysctl kernel.yama.ptrace_scope=0"
+        )
+    if code == errno.ENOSYS:
+        return "this kernel cannot take the device from the daemon: it is older than Linux 5.6"
     return f"its device cannot be taken from the daemon ({os.strerror(code)})"
 
 
@@ -328,10 +347,15 @@ def settle(fusectl: Fusectl, number: int, device: StolenDevice) -> None:
     while time.monotonic() < deadline:
         look = take(fusectl, device.fd)
         connection = look.connections.get(number)
-        servers = look.servers(number) if connection else []
-        if all(reads_device(thread) or polls(thread) or is_futex(thread) or thread.is_dead for thread in servers):
+        graph = WaitGraph(look)
+        servers = [*look.servers(number), *graph.helping(number)] if connection else []
+        if all(
+            reads_device(thread) or polls(thread) or is_futex(thread) or thread.tid in look.helpers
+            for thread in servers
+            if not thread.is_dead
+        ):
             return
-        if any(thread.tid in WaitGraph(look).waits for thread in servers):  # it hangs again
+        if any(thread.tid in graph.waits for thread in servers):  # it hangs again
             return
         select.select([], [], [], PAUSE)
 
@@ -347,6 +371,7 @@ def still_hangs(fusectl: Fusectl, number: int, device: StolenDevice) -> bool:
     second = take(fusectl, device.fd)
     if number not in second.connections:
         return False
-    waits = WaitGraph(second, first).waits
-    stuck = [thread for thread in second.servers(number) if thread.tid in waits]
+    graph = WaitGraph(second, first)
+    threads = [*second.servers(number), *graph.helping(number)]
+    stuck = [thread for thread in threads if thread.tid in graph.waits]
     return any(first.stood_still(second, thread.tid) for thread in stuck)

@@ -14,7 +14,7 @@ another directory in fusectl shows it: what follows is not of the connection tha
 The trace is read in portions, some of them a second, for a reader that is woken for each event would slow down what
 it looks at. A name or a process that Linux had forgotten by then is asked of /proc.
 
-What the requests are about, names and arguments, no trace point says: neither Linux's nor, so far, one of ours.
+What the requests are about, names and arguments, no tracepoint says: neither Linux's nor, so far, one of ours.
 
 Source: include/trace/events/fuse.h; kernel/trace/trace_events_filter.c.
 """
@@ -207,7 +207,7 @@ class Trace:
     def _trace_servers(self) -> None:
         theirs = among("common_pid", self.servers)
         numbers = [number for number, row in BY_NUMBER.items() if row.name in READS]
-        reads = f"({either('id', numbers)}) && ret >= {InHeader.SIZE} && ({theirs})"
+        reads = f"ret >= {InHeader.SIZE} && ({theirs}) && ({either('id', numbers)})"  # what most calls fail comes first
         self.tracing.enable("raw_syscalls/sys_exit", theirs if self.drawn else reads)
         if self.drawn:
             self.tracing.enable("raw_syscalls/sys_enter", theirs)

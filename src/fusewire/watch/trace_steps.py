@@ -1,6 +1,6 @@
 """One live request in the columns of kernel.txt: what was seen of it, and what must have come in between.
 
-With stacks, Linux's trace points show these steps of a request's way:
+With stacks, Linux's tracepoints show these steps of a request's way:
 
     fuse_request_send  and its stack   the system call, FUSE's function, the queue
     sched_waking       and its stack   who wakes whom, and whether in sending or in answering
@@ -17,7 +17,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from fusewire.diagrams.columns import Detail
 from fusewire.diagrams.recording import Moment, Recording
@@ -31,10 +31,12 @@ __all__ = ["WORDS", "Steps"]
 CALLER, DAEMON = "caller", "daemon"
 WORDS: Final = Detail(words={Step.RETURN: "<{name}(){detail}"})
 
-SYSTEM_CALL: Final = re.compile(r"__(?:x64|ia32|arm64|riscv|se|do)_sys_(\w+)")
+SYSTEM_CALL: Final = re.compile(r"(?:__(?:x64|ia32|arm64|riscv|se|do)_|k)sys_(\w+)")
 FAULTS: Final = ("exc_page_fault", "do_page_fault", "handle_mm_fault")
+SENDS: Final = re.compile(r"(__)?fuse_simple_(request|background)$")
 MACHINERY: Final = re.compile(r"fuse_(dev_|simple_|send_one|request_|get_req|flush_bg|uring_)")
-KEPT: Final = 1000  # requests that are over and that nobody has drawn
+READS: Final = ("sys_read", "sys_readv", "sys_splice")
+KEPT: Final = 1000  # requests and reads that nobody has drawn
 
 
 @dataclass
@@ -49,7 +51,7 @@ class Way:
     ending: tuple[str, ...] = ()  # functions in which it ended
     answered: float | None = None  # when its caller was woken
     written: tuple[float, int] | None = None  # when the write returned, and what
-    reading: dict[int, tuple[float, str]] = field(default_factory=dict)  # by thread: in which call it was, since when
+    waiting: tuple[float, str] | None = None  # since when whoever was woken has slept, and in which call
 
 
 @dataclass
@@ -60,6 +62,7 @@ class Steps:
     entered: dict[int, tuple[float, str]] = field(default_factory=dict)  # by thread: the call that it is in
     sent: dict[int, Way] = field(default_factory=dict)  # by thread: what it sent last
     ended: dict[int, Way] = field(default_factory=dict)  # by thread: what it answered last, until its write is over
+    reads: dict[tuple[int, float], tuple[float, str]] = field(default_factory=dict)  # by thread and end: the beginning
     _last: dict[int, Traced] = field(default_factory=dict)  # by thread: the event whose stack is to come
 
     def feed(self, traced: Iterable[Traced]) -> None:
@@ -78,16 +81,22 @@ class Steps:
             case SyscallEnter(number):
                 self.entered[one.tid] = one.time, f"sys_{name_of(number)}"
             case SyscallExit(result=result):
-                over = self.ended.pop(one.tid, None)
-                if over is not None:
-                    over.written = one.time, result
+                self._leave(one, result)
             case RequestSend(connection=connection, unique=unique):
-                way = self.ways[connection, unique] = Way(one.tid, reading=dict(self.entered))
-                self.sent[one.tid] = way
-                self._forget()
+                self.sent[one.tid] = self.ways[connection, unique] = Way(one.tid)
+                shorten(self.ways)
             case RequestEnd(connection=connection, unique=unique) if (connection, unique) in self.ways:
                 way = self.ended[one.tid] = self.ways[connection, unique]
                 way.write = self.entered.get(one.tid)
+
+    def _leave(self, one: Traced, result: int) -> None:
+        over = self.ended.pop(one.tid, None)
+        if over is not None:
+            over.written = one.time, result
+        entered = self.entered.pop(one.tid, None)
+        if entered is not None and entered[1] in READS:
+            self.reads[one.tid, one.time] = entered
+            shorten(self.reads)
 
     def _with_stack(self, one: Traced, functions: tuple[str, ...]) -> None:
         match one.event:
@@ -99,11 +108,8 @@ class Steps:
                 way = self.ended[one.tid]
                 way.answered = one.time if tid == way.sender else way.answered
             case Waking(tid) if "fuse_dev_queue_req" in functions and one.tid in self.sent:
-                self.sent[one.tid].woken, self.sent[one.tid].woken_at = tid, one.time
-
-    def _forget(self) -> None:
-        if len(self.ways) > KEPT:
-            del self.ways[next(iter(self.ways))]
+                way = self.sent[one.tid]
+                way.woken, way.woken_at, way.waiting = tid, one.time, self.entered.get(tid)
 
     def recording(self, request: Request) -> Recording:
         """Return the way of one request; it is forgotten."""
@@ -112,10 +118,17 @@ class Steps:
         daemon = f"FUSE filesystem daemon, {named(server)}" if server else "FUSE filesystem daemon"
         titles = {CALLER: named(request.caller), DAEMON: daemon}
         recording = Recording(f"{request.operation} {request.unique}", titles, observed=True, began=request.sent)
-        drawing = Drawing(request, way, recording)
-        drawing.draw()
+        if request.reader is not None and request.read is not None:
+            way.waiting = self.reads.get((request.reader.tid, request.read))
+        Drawing(request, way, recording).draw()
         recording.entries.sort(key=lambda entry: entry.time if isinstance(entry, Moment) else 0.0)
         return recording
+
+
+def shorten(known: dict[Any, Any]) -> None:
+    """Forget the oldest where there are too many."""
+    if len(known) > KEPT:
+        del known[next(iter(known))]
 
 
 def named(who: Who) -> str:
@@ -161,7 +174,7 @@ class Drawing:
         if not outermost and any(call in FAULTS for call in calls):
             outermost = ["do_page_fault"]
         ours = [call for call in calls if call.startswith("fuse_") and not MACHINERY.match(call)]
-        return [(call, True) for call in [*outermost, *ours[-1:]]] + [("request_send", self.waits)]
+        return [*((call, True) for call in [*outermost, *ours[-1:]]), ("request_send", any(map(SENDS.match, calls)))]
 
     @property
     def waits(self) -> bool:
@@ -169,15 +182,14 @@ class Drawing:
         return self.way.answered is not None or any(call.endswith("fuse_simple_request") for call in self.way.calls)
 
     def _reader_waits(self) -> None:
-        reader = self.request.reader
-        entered = self.way.reading.get(reader.tid if reader else self.way.woken)
-        if entered is None or entered[0] > self.request.sent:
+        if self.way.waiting is None:
             return
-        self._put(entered[0], DAEMON, Step.CALL, entered[1], seen=True)
-        self._put(entered[0], DAEMON, Step.CALL, "fuse_dev_read", seen=False)
+        entered, call = self.way.waiting
+        self._put(entered, DAEMON, Step.CALL, call, seen=True)
+        self._put(entered, DAEMON, Step.CALL, "fuse_dev_read", seen=False)
         if self.waited:
-            self._put(entered[0], DAEMON, Step.CALL, "request_wait", seen=False)
-            self._put(entered[0], DAEMON, Step.SLEEP, "fc->waitq", seen=True)  # since it was woken from it
+            self._put(entered, DAEMON, Step.CALL, "request_wait", seen=False)
+            self._put(entered, DAEMON, Step.SLEEP, "fc->waitq", seen=True)  # since it was woken from it
 
     def _sending(self) -> None:
         sent, way = self.request.sent, self.way
@@ -201,7 +213,7 @@ class Drawing:
         for step in Step.TAKE, Step.COPY_OUT, Step.READ:
             self._put(request.read, DAEMON, step, seen=False)
         self._put(request.read, DAEMON, Step.RETURN, "fuse_dev_read", seen=False)
-        call = self.way.reading.get(request.reader.tid if request.reader else 0, (0.0, "sys_read"))[1]
+        call = self.way.waiting[1] if self.way.waiting else "sys_read"
         self._put(request.read, DAEMON, Step.RETURN, call, seen=True, detail=f" = {request.length}")
 
     def _answering(self, ended: float) -> None:

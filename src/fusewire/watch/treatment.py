@@ -111,6 +111,8 @@ def signal_all(pids: list[int], number: signal.Signals, tell: Tell) -> None:
             try:
                 if process is not None:
                     signal.pidfd_send_signal(process, number)
+                else:  # it is gone, or Linux is older than 5.3
+                    os.kill(pid, number)
             except PermissionError:
                 tell(f"  That cannot be done: process {pid} is not yours. Run it with sudo")
             except ProcessLookupError:  # it has ended meanwhile
@@ -159,7 +161,11 @@ def tell_who_goes_on(before: Diagnosis, outcomes: Outcomes, tell: Tell) -> None:
     """Say which of those who waited do not wait any more, and what they got."""
     after = {edge.tid: edge.seconds or 0.0 for one in diagnose(before.connection, gap=0.1) for edge in one.edges}
     outcomes.look()
+    blind = False
     for edge in before.edges:
         if not edge.serves and after.get(edge.tid, 0.0) < (edge.seconds or 0.0):
             what = outcomes.of(edge)
             tell(f"  {edge.command} (pid {edge.pid}) goes on{f': {what}' if what else ''}")
+            blind = blind or not what
+    if blind and outcomes.why_blind:
+        tell(f"  What their calls return was not seen: {outcomes.why_blind}")

@@ -12,22 +12,29 @@ A deadlock may also take but some threads of a daemon, and leave others to wait 
 daemon waits for a lock, and whoever holds it for the daemon; or a request of the daemon's own was
 read and stands in a queue behind the one that waits for it. Nobody is left who works at it. But the
 daemon might have put it aside for something to come; so that is probable at most, and suspected if
-a thread sleeps in poll, and it might come by there.
+a thread sleeps in poll, and it might come by there. Two things say that no such thread has it:
+
+- it has slept since before the request was sent (`slept_through`), so it never had it in its hands;
+- the thread that waits for the lock came to it by another way than through the mountpoint, as a mirror does
+  whose source leads back into itself. So it is at work for somebody; and if it does to the same file what the
+  holder of the lock wants done (`same_work`), for him, whatever the other threads do.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
+from fusewire.mounting.table import lies_in
 from fusewire.watch.diagnosis import Certainty, State
 from fusewire.watch.look import Look
 from fusewire.watch.proc import Thread
 from fusewire.watch.scenarios import Scenario
-from fusewire.watch.wait_graph import Kind, Level, Wait, WaitGraph, polls, reads_device
+from fusewire.watch.wait_graph import Kind, Level, Wait, WaitGraph, polls, reads_device, same_work, sleeps_by_clock
 
 __all__ = ["LONG", "Verdict", "Verdicts"]
 
+MARGIN: Final = 0.05  # seconds by which an age may be wrong, and more
 LONG: Final = 1.0  # seconds from which on a request is slow
 FREEZERS: Final = ("do_freezer_trap", "__refrigerator", "get_signal", "ptrace_stop", "do_signal_stop")
 
@@ -51,8 +58,11 @@ class Verdicts:
         self.certain = self.graph.wedged()
         self.probable = self.graph.wedged(Level.HOLDERS) & self.first.wedged(Level.HOLDERS)
         self.suspected = self.graph.wedged(Level.SLEEP) & self.first.wedged(Level.SLEEP)
-        self.partly = self.wedged_in_part(reads_device)
-        self.perhaps_partly = self.wedged_in_part(lambda thread: reads_device(thread) or polls(thread))
+        self.partly = self.wedged_in_part(lambda one: reads_device(one) or self.slept_through(one)) | self.at_work()
+        self.perhaps_partly = self.wedged_in_part(
+            lambda one: reads_device(one) or polls(one) or self.slept_through(one)
+        )
+        self.partly |= {number for number in self.perhaps_partly if any(self.locked_mirrors(number))}
 
     def wedged_in_part(self, idle: Callable[[Thread], bool]) -> set[int]:
         """Return connections some of whose threads are in a circle while the others wait for requests."""
@@ -60,6 +70,31 @@ class Verdicts:
         return {
             number for number in wedged if any(self.closes_circle(w, wedged) for w in self.waits_of_servers(number))
         }
+
+    def slept_through(self, thread: Thread) -> bool:
+        """Tell whether a thread has waited for a clock, or for news, since before any of those waited who wait now."""
+        if not (polls(thread) or sleeps_by_clock(thread)):
+            return False
+        served = [n for n, connection in self.look.connections.items() if thread.pid in connection.holder_pids]
+        oldest = max((self.oldest(number) or 0.0 for number in served), default=0.0)
+        return self.look.ages.get(thread.tid, 0.0) > oldest + MARGIN
+
+    def at_work(self) -> set[int]:
+        """Return connections for which a thread waits, for long, for a lock of the very caller whose work it does."""
+        mirrors = ((number, pair) for number in self.look.connections for pair in self.locked_mirrors(number))
+        return {number for number, (wait, holder) in mirrors if same_work(wait, holder)}
+
+    def locked_mirrors(self, number: int) -> Iterator[tuple[Wait, Wait]]:
+        """Yield who should answer, but has waited long for a lock of a caller to which he came by another way; and him."""
+        points = [mount.mountpoint for _, mount in self.look.mounts.mounted(number) if mount.root == "/"]
+        for wait in self.waits_of_servers(number):
+            holder = self.graph.waits.get(wait.holder or 0)
+            if holder is None or wait.touch is None or holder.connections != {number}:
+                continue
+            directly = any(lies_in(wait.touch.shown, point) for point in points)
+            still = all(self.graph.stood_still(one.thread) for one in (wait, holder))
+            if still and not directly and self.look.ages.get(wait.thread.tid, 0.0) >= LONG:
+                yield wait, holder
 
     def closes_circle(self, wait: Wait, wedged: set[int]) -> bool:
         """Tell whether a thread of a daemon waits for what only a thread like itself could give, and none does.

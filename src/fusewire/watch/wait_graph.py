@@ -42,7 +42,7 @@ from fusewire.watch.proc import Thread
 from fusewire.watch.syscalls import row_of
 from fusewire.watch.touches import Touch
 
-__all__ = ["Kind", "Level", "Wait", "WaitGraph", "reads_device"]
+__all__ = ["Kind", "Level", "Wait", "WaitGraph", "reads_device", "same_work"]
 
 
 class Kind(enum.Enum):
@@ -89,6 +89,7 @@ OTHER_SLEEP: Final = re.compile(
     r"io_schedule.*|blk_.*|bio_.*|submit_bio.*|nfs.*|rpc_.*|jbd2.*|.*_reclaim.*|msleep.*|.*freezer.*"
 )
 IDLE: Final = ("fuse_dev_do_read", "fuse_dev_read", "io_cqring_wait")
+CLOCKS: Final = ("hrtimer_nanosleep", "common_nsleep", "do_nanosleep")
 POLLS: Final = (
     "do_poll",
     "do_sys_poll",
@@ -113,17 +114,24 @@ def polls(thread: Thread) -> bool:
     return thread.state == "S" and thread.passes(*POLLS)
 
 
+def sleeps_by_clock(thread: Thread) -> bool:
+    """Tell whether a thread sleeps until it is time."""
+    return thread.state == "S" and thread.passes(*CLOCKS)
+
+
 def waits_on_memory(thread: Thread) -> bool:
-    """Tell whether a thread sleeps on memory that no other process shares."""
+    """Tell whether a thread sleeps on memory that no other process shares, as far as /proc tells."""
     call = thread.syscall
+    if thread.state == "S" and call is None:
+        return thread.wchan.startswith("futex")
     if thread.state != "S" or call is None or call.name != "futex":
         return False
     return call.arguments[1] & ~256 & 127 in FUTEX_WAITS and bool(call.arguments[1] & FUTEX_PRIVATE)
 
 
 def has_timeout(thread: Thread) -> bool:
-    """Tell whether a thread that waits on memory wakes by itself, sooner or later."""
-    return waits_on_memory(thread) and thread.syscall is not None and thread.syscall.arguments[3] != 0
+    """Tell whether a thread that waits on memory wakes by itself, sooner or later; or may, for all we can see."""
+    return waits_on_memory(thread) and (thread.syscall is None or thread.syscall.arguments[3] != 0)
 
 
 @dataclass
@@ -273,6 +281,8 @@ class WaitGraph:
         match wait.kind:
             case Kind.THROTTLED:
                 return level is Level.SLEEP
+            case Kind.LOCK | Kind.PAGE | Kind.WRITEBACK if wait.touch is None:  # of what, /proc does not tell
+                return level is Level.SLEEP
             case Kind.LOCK if level is Level.NOTHING:
                 return wait.shown and self._holder_is_stuck(wait, wedged)
         return wait.shown or level > Level.NOTHING
@@ -288,7 +298,8 @@ def wait_of(look: Look, thread: Thread) -> Wait | None:
     """Return what a thread waits for; None if it is nothing of FUSE."""
     touches = look.touches[thread.tid]
     kind = kind_of(thread)
-    if kind is None or (not touches and kind not in (Kind.REQUEST, Kind.EXIT)):
+    blind = thread.syscall is None and bool(thread.wchan) and look.is_server(thread.pid)
+    if kind is None or (not touches and kind not in (Kind.REQUEST, Kind.EXIT) and not blind):
         return None
     connections = frozenset[int]().union(*(touch.connections for touch in touches))
     return Wait(
@@ -330,6 +341,12 @@ def holds_lock_of(holder: Wait, wait: Wait) -> bool:
     if theirs.changes_directory and not on_the_way and lies_in(ours.place.path, theirs.place.parent):
         return True
     return not on_the_way and same_file(ours, theirs)
+
+
+def same_work(one: Wait, other: Wait) -> bool:
+    """Tell whether two calls do the same to the same file: the one is made for the sake of the other."""
+    mine, theirs = one.touch, other.touch
+    return mine is not None and theirs is not None and same_file(mine, theirs) and mine[2:] == theirs[2:]
 
 
 def is_mixed(wait: Wait) -> bool:

@@ -124,7 +124,8 @@ def test_a_daemon_that_was_stopped_goes_on(start: Start) -> None:
     assert after is not None
     assert after.state is State.IDLE
     assert caller.wait(10) == 0
-    assert said == [f"Let python (pid {hang.daemon.pid}) go on: SIGCONT", f"  stat (pid {caller.pid}) goes on"]
+    assert said[0] == f"Let python (pid {hang.daemon.pid}) go on: SIGCONT"
+    assert said[1].startswith(f"  stat (pid {caller.pid}) goes on")
 
 
 def test_a_kamikaze_is_killed_and_what_is_left_unmounted(start: Start) -> None:

@@ -18,15 +18,15 @@ not at all, can be spawned in neither way, and is told so.
     command.py      what is to be spawned, as it was asked for
     directory.py    the files that a spawned daemon needs, while it lives
     supervisor.py   the process that starts it, and ends all that comes of it
-    process.py      our side of that: its output, its end
+    process.py      our side of that: its output, its end       control.py   kernel.daemon
     stand_in.py     what the daemon calls for fusermount3
-    handover.py     our side of that
+    handover.py     our side of that                            sockets.py   what no forked child may keep
     ends.py         both ends of the mount, begun and ended
 """
 
 from __future__ import annotations
 
-from fusewire.embedded.spawned.command import DESCRIPTOR, FUSERMOUNT3, THROUGH, Command, SpawnError
-from fusewire.embedded.spawned.ends import SpawnedEnds, spawn
+from fusewire.embedded.spawned.command import Command, Elsewhere, SpawnError, checked_command
+from fusewire.embedded.spawned.ends import SpawnedEnds, spawn, spawn_async
 
-__all__ = ["DESCRIPTOR", "FUSERMOUNT3", "THROUGH", "Command", "SpawnError", "SpawnedEnds", "spawn"]
+__all__ = ["Command", "Elsewhere", "SpawnError", "SpawnedEnds", "checked_command", "spawn", "spawn_async"]

@@ -10,7 +10,16 @@ from typing import Final
 
 from fusewire.daemon.filesystem import Filesystem
 
-__all__ = ["DESCRIPTOR", "FUSERMOUNT3", "MOUNTPOINT", "THROUGH", "Command", "Elsewhere", "SpawnError", "checked_command"]
+__all__ = [
+    "DESCRIPTOR",
+    "FUSERMOUNT3",
+    "MOUNTPOINT",
+    "THROUGH",
+    "Command",
+    "Elsewhere",
+    "SpawnError",
+    "checked_command",
+]
 
 MOUNTPOINT: Final = "{mountpoint}"
 DESCRIPTOR: Final = "descriptor"
@@ -78,7 +87,9 @@ def checked_command(
         ValueError: it is empty, or has no {mountpoint}; or there is no such way.
     """
     if isinstance(words, str | bytes):
-        raise TypeError(f"{words!r}: a command is a list of words, such as ['squashfuse', '-f', 'image', {MOUNTPOINT!r}]")
+        raise TypeError(
+            f"{words!r}: a command is a list of words, such as ['squashfuse', '-f', 'image', {MOUNTPOINT!r}]"
+        )
     texts = tuple(os.fspath(word) for word in words)
     if not texts or not all(isinstance(word, str) for word in texts):
         raise TypeError(f"{words!r}: a command is a list of words, of which the first is the program")

@@ -1,8 +1,8 @@
 """What a stand-in for fusermount3 is told: the socket that is the daemon's device, or a complaint.
 
-    mount     hands the socket over, once, if the daemon was not given it as its mountpoint. What the
-              daemon says of its mount counts as on Linux: ro, default_permissions, max_read...
-    unmount   unmounts, as umount(2) does
+mount     hands the socket over, once, if the daemon was not given it as its mountpoint. What the
+          daemon says of its mount counts as on Linux: ro, default_permissions, max_read...
+unmount   unmounts, as umount(2) does
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 
+from fusewire.embedded.spawned.sockets import close_listed
 from fusewire.kernel.mounting import MNT_DETACH
 from fusewire.kernel.vfs.superblock import Options
 
@@ -23,8 +24,10 @@ __all__ = ["Handover", "with_words"]
 class Handover:
     """Answers the stand-ins of one spawned daemon."""
 
-    def __init__(self, device: socket.socket | None, mount: Callable[[str], object], unmount: Callable[[int], object]) -> None:
-        """Hand over `device`, if there is one to; `mount` is told the options, `unmount` gets the flags of umount(2)."""
+    def __init__(
+        self, device: socket.socket | None, mount: Callable[[str], object], unmount: Callable[[int], object]
+    ) -> None:
+        """Hand over `device`, if it is one; `mount` is told the options, `unmount` gets the flags of umount(2)."""
         self.device = device
         self.mount = mount
         self.unmount = unmount
@@ -45,9 +48,9 @@ class Handover:
         if device is None:
             sock.send(f"mount failed at {place}: this daemon has its one device already\n".encode(errors="replace"))
             return
-        with device:
-            self.mount(options)
-            socket.send_fds(sock, [b"\n"], [device.fileno()])
+        self.mount(options)
+        socket.send_fds(sock, [b"\n"], [device.fileno()])
+        close_listed(device)
 
     def _unmount(self, sock: socket.socket, flags: int, place: str) -> None:
         code = 0

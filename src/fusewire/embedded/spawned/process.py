@@ -24,7 +24,7 @@ from typing import Final
 
 from fusewire.embedded.spawned.command import Command, SpawnError
 from fusewire.embedded.spawned.directory import environment, make_directory, python
-from fusewire.mounting.fork import close_in_children, no_fork
+from fusewire.embedded.spawned.sockets import close_listed, listed_pair
 
 __all__ = ["DaemonProcess"]
 
@@ -56,9 +56,7 @@ class DaemonProcess:
         self._failure = 0
         self._popen: subprocess.Popen[bytes] | None = None
         self._listener = listener(self.directory)
-        with no_fork:
-            self._control, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            close_in_children(self._control.fileno())
+        self._control, self._theirs = listed_pair(control_pair)
         self._thread = threading.Thread(target=self._watch, name="fusewire-daemon", daemon=True)
 
     # --- beginning
@@ -74,15 +72,15 @@ class DaemonProcess:
         except OSError as error:
             shutil.rmtree(self.directory)
             where = f" in {self.command.directory}" if self.command.directory is not None else ""
-            raise SpawnError(error.errno or errno.EIO, f"nothing can be spawned{where}: {error.strerror}") from error
+            raise SpawnError(error.errno or errno.EIO, f"cannot be spawned{where}: {error.strerror}") from error
         finally:
-            self._theirs.close()
+            close_listed(self._theirs)
         self._thread.start()
         if not self._begun.wait(START):
-            raise SpawnError(errno.ETIMEDOUT, f"{words[0]} has not been started after {START:g} seconds", self.output)
+            raise SpawnError(errno.ETIMEDOUT, f"has not been started after {START:g} seconds", self.output)
         if self._failure:
             why = os.strerror(self._failure)
-            raise SpawnError(self._failure, f"{words[0]} cannot be executed: {why}", self.output)
+            raise SpawnError(self._failure, f"cannot be executed: {why}", self.output)
 
     def _supervisor(self, words: list[str], passed: int) -> subprocess.Popen[bytes]:
         theirs = self._theirs.fileno()
@@ -177,17 +175,21 @@ class DaemonProcess:
             self._control.shutdown(socket.SHUT_RDWR)  # so the supervisor kills what is left
         with suppress(subprocess.TimeoutExpired):
             self._popen.wait(REST)
-        self._thread.join(HASTE)
+            self._thread.join(HASTE)  # it has heard all by now, but for what the supervisor did at its own end
+            self.status = -signal.SIGKILL if self.status is None else self.status
         if not self._thread.is_alive():
             self._let_go()
 
     def _let_go(self) -> None:
-        for sock in (self._control, self._theirs, self._listener):
-            if sock.fileno() >= 0:
-                close_in_children(sock.fileno(), False)
-            sock.close()
+        close_listed(self._control)
+        close_listed(self._theirs)
+        self._listener.close()
         if self._popen is not None and self._popen.stdout is not None:
             self._popen.stdout.close()
+
+
+def control_pair() -> tuple[socket.socket, socket.socket]:
+    return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 
 
 def listener(directory: str) -> socket.socket:

@@ -69,7 +69,8 @@ def take_letters(options: dict[str, str], word: str, rest: list[str]) -> None:
     """Take in a word such as '-uz', or '-oro'."""
     for at, letter in enumerate(word[1:], start=1):
         if f"-{letter}" in WITH_VALUE:
-            return set_option(options, f"-{letter}", word[at + 1 :] or None, rest)
+            set_option(options, f"-{letter}", word[at + 1 :] or None, rest)
+            return
         options[f"-{letter}"] = ""
 
 

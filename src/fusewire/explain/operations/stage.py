@@ -173,7 +173,7 @@ def columns(titles: dict[str, str], options: Options) -> dict[str, str]:
 
 
 def _title(name: str, title: str, options: Options) -> str:
-    by = f" (uid {options.uid})" if options.uid and name == PROGRAM else ""
+    by = f", uid {options.uid}" if options.uid and name == PROGRAM else ""
     said = title.format(path=options.path, other=beside(options.path), mountpoint=options.mountpoint)
     return f'"{said}"{by}' if said[0].islower() else f"{said}{by}"  # what a user would type is quoted
 

@@ -32,6 +32,8 @@ from fusewire.watch.trace_events import Switch, SyscallEnter
 __all__ = ["READING", "Theatre"]
 
 READING: Final = "fuse_dev_do_read"
+ENDED: Final = "has ended with"
+ALIVE: Final = "went on to its end, with"  # the same of somebody who has not been killed
 PATIENCE: Final = 1.0  # seconds in which a deed has to show what it does
 
 
@@ -154,7 +156,7 @@ class Theatre:
         looks = stage.look()
         dead = sorted(name for name, look in looks.items() if look is None and is_killed(stage.actors[name]))
         rest = {name: look for name, look in looks.items() if name not in dead}
-        lives = [f"{name}, which {words}" for name, words in states(stage, rest).items()]
+        lives = [f"{name}, which {words.replace(ENDED, ALIVE)}" for name, words in states(stage, rest).items()]
         self.recording.say("end", f"Dead: {listed(dead)}. Alive: {'; '.join(lives) or 'nobody'}.")
 
     def count(self) -> None:
@@ -213,7 +215,7 @@ def ended(status: int) -> str:
     """Say how a process has ended."""
     if os.WIFSIGNALED(status):
         return f"was killed by {signal.Signals(os.WTERMSIG(status)).name}"
-    return f"has ended with exit status {os.WEXITSTATUS(status)}"
+    return f"{ENDED} exit status {os.WEXITSTATUS(status)}"
 
 
 def is_killed(actor: Actor) -> bool:

@@ -134,7 +134,7 @@ WHAT_CHANGED: Final = (
     "request, with EIO, and the page is unlocked without having been filled. So the Kamikaze filesystem is cured by "
     "killing all of it; in kernel.txt's simple deadlock, the daemon waits for a semaphore, and no signal helps. An "
     "abort ends the request at once, since it is not locked during the fault: what `req->locked` delays today is the "
-    "abort, as 'fusewire explain locked-copy' shows."
+    "abort, as 'fusewire explain locked-copy' shows. A process that has no handler for SIGBUS dies of it."
 )
 
 TRICKY_DEADLOCK: Final = Explanation(
