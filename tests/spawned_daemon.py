@@ -4,7 +4,7 @@ It takes /dev/fd/N for its mountpoint, or calls fusermount3, as its manner says:
 
     plain             serves what /dev/fd/N is
     helped            resolves its mountpoint, and calls the fusermount3 that is on PATH
-    unmounting        the same, and has fusermount3 unmount when somebody makes the directory 'unmount'
+    unmounting        the same, and has fusermount3 unmount lazily when somebody looks for a name
     background        as plain, but goes to the background, as daemons do
     stubborn          ignores SIGTERM and the end of its device
     mute              never reads its device
@@ -86,7 +86,7 @@ def serve(device: int, session: Session, manner: str, mountpoint: str) -> None:
     while message := os.read(device, ROOM):
         outcome = session.receive(memoryview(message))
         if isinstance(outcome, Call):
-            if outcome.request.name == "MKDIR":
+            if outcome.request.name == ("LOOKUP" if manner == "unmounting" else "MKDIR"):
                 misbehave(manner, mountpoint)
             try:
                 result = outcome.run()

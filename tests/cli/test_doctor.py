@@ -80,10 +80,10 @@ def test_of_many_callers_the_one_in_the_circle_is_drawn() -> None:
 
 def test_a_daemon_that_waits_for_itself_alone_has_both_columns() -> None:
     """The seed's second scenario: who answers out of a page comes second."""
-    fault = edge(210, "fs", "page fault", Kind.REQUEST, serves=True, tid=211)
+    fault = edge(210, "fs", "page fault", Kind.REQUEST, serves=True, tid=211, path="the mapping of /mnt/x/file")
     write = edge(210, "fs", "write", Kind.PAGE, serves=True, tid=212, path="the mapping of /mnt/x/file")
     lines = drawn(replace(DEADLOCKED, edges=(write, fault), scenario=Scenario.PAGE_FAULT))
-    assert lines[0] == '  |  "fs", thread 211, the daemon         |  "fs", thread 212, the daemon'
+    assert lines[0] == '  |  "fs", thread 211, the daemon        |  "fs", thread 212, the daemon'
     assert [line.split("|")[1].strip() for line in lines[2:6]] == [
         ">do_page_fault()",
         "· [find or create page]",

@@ -182,7 +182,7 @@ def test_statistics_tell_operations_errors_and_callers_apart() -> None:
     assert (statistics.count, statistics.error_count) == (2, 1)
     assert statistics.operations["UNLINK"].errors == {"ENOENT": 1}
     assert statistics.operations["LOOKUP"].processing.count == 0  # its read was not seen
-    assert [(caller.comm, caller.pid, caller.count) for caller in statistics.top_callers()] == [
+    assert [(caller.comm, caller.pid, caller.requests) for caller in statistics.top_callers()] == [
         ("name11", RM, 1),
         ("name12", CAT, 1),
     ]

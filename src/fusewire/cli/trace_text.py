@@ -15,7 +15,7 @@ from fusewire.watch.requests import Request, Who
 __all__ = ["Lines", "duration", "histograms", "most_frequent", "table"]
 
 WIDTH: Final = 80
-NARROW: Final = 79  # below this there is no room for everything
+NARROW: Final = 62  # columns without bytes and server, for which there is no room below 80
 WIDEST: Final = 45  # columns for the longest operation and caller that are usual
 RESULT: Final = 10  # columns; a longer one takes them from the caller
 UNITS: Final = ((1e-3, 1e6, "us"), (1.0, 1e3, "ms"), (60.0, 1.0, "s"), (3600.0, 1 / 60, "min"))
@@ -35,7 +35,8 @@ class Lines:
             several: tell which connection a request belongs to.
         """
         self.began, self.width, self.colour, self.several = began, max(width, 40), colour, several
-        self.who = min(27 + max(0, self.width - WIDTH) - 6 * several, WIDEST)  # columns for operation and caller
+        spare = self.width - WIDTH if self.width >= WIDTH else min(0, self.width - NARROW)
+        self.who = min(max(12, 27 + spare - 6 * several), WIDEST)  # columns for operation and caller
 
     def head(self) -> str:
         """Return the titles of the columns."""
@@ -77,7 +78,7 @@ class Lines:
         number = f"{connection:>5} " if self.several else ""
         room = self.who - max(0, len(result) - RESULT)
         cut = who if len(who) <= room else f"{who[: room - 1]}~"
-        optional = f" {size:>9} {server:>7}" if self.width >= NARROW else ""
+        optional = f" {size:>9} {server:>7}" if self.width >= WIDTH else ""
         return f"{time:>7} {number}{cut:<{room}} {pending:>7} {work:>7}{optional} {result}".rstrip()
 
 
@@ -181,4 +182,4 @@ def most_frequent(statistics: Statistics) -> Iterator[str]:
     yield ""
     yield f"{'requests':>9} {'waited':>8}  top callers"
     for caller in statistics.top_callers():
-        yield f"{caller.count:>9} {duration(caller.waited):>8}  {printable(caller.comm)} {caller.pid}"
+        yield f"{caller.requests:>9} {duration(caller.waited):>8}  {printable(caller.comm)} {caller.pid}"

@@ -7,9 +7,10 @@ all that happens; with `everything` it is drawn in its place instead.
 from __future__ import annotations
 
 import textwrap
+from dataclasses import replace
 from typing import Final
 
-from fusewire.diagrams.recording import Recording
+from fusewire.diagrams.recording import Moment, Recording, Remark
 from fusewire.diagrams.text import WIDTH, render, render_left_out
 from fusewire.explain import seed
 from fusewire.explain.director import Director
@@ -58,17 +59,31 @@ def draw(
     times: bool = False,
     colour: bool = False,
 ) -> str:
-    """Return the diagram of `recording`, and below it what there is to say."""
+    """Return the diagram of `recording`, below it what there is to say, and at last who is dead and who lives."""
     detail = explanation.detail_for(options)
     if everything:
         detail = detail.everything()
+    recording, ending = without_ending(recording)
     parts = [render(recording, detail, times=times, colour=colour)]
     if explanation.remark:
         parts.append(textwrap.fill(explanation.remark, WIDTH, break_on_hyphens=False))
     if not everything:
         by = "the seed" if explanation.group == SEED else "the diagram"
         parts.append(render_left_out(recording, detail, by))
+    parts.append(textwrap.fill(ending, WIDTH, break_on_hyphens=False))
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def without_ending(recording: Recording) -> tuple[Recording, str]:
+    """Return `recording` without the sentence on how it ends, if no step comes after it; and that sentence."""
+    for at in range(len(recording.entries) - 1, -1, -1):
+        match recording.entries[at]:
+            case Remark("end", text):
+                entries = [*recording.entries[:at], *recording.entries[at + 1 :]]
+                return replace(recording, entries=entries), text
+            case Moment():
+                break
+    return recording, ""
 
 
 def explain(name: str, options: Options | None = None, *, everything: bool = False, times: bool = False) -> str:

@@ -124,7 +124,7 @@ class Caller(NamedTuple):
 
     comm: str
     pid: int
-    count: int
+    requests: int
     waited: float  # seconds
 
 
@@ -148,7 +148,7 @@ class Statistics:
         self.operations.setdefault(request.operation, OperationStatistics()).add(request)
         key = request.caller.comm, request.caller.pid or request.caller.tid
         caller = self.callers.get(key) or Caller(*key, 0, 0.0)
-        self.callers[key] = caller._replace(count=caller.count + 1, waited=caller.waited + (request.total or 0.0))
+        self.callers[key] = caller._replace(requests=caller.requests + 1, waited=caller.waited + (request.total or 0.0))
         if len(self.callers) > MOST_CALLERS:
             self.callers = {(one.comm, one.pid): one for one in self.top_callers(MOST_CALLERS // 2)}
 
@@ -158,12 +158,12 @@ class Statistics:
 
     def top_callers(self, most: int = 10) -> list[Caller]:
         """Return those who called most."""
-        return sorted(self.callers.values(), key=lambda one: (-one.count, one.comm, one.pid))[:most]
+        return sorted(self.callers.values(), key=lambda one: (-one.requests, one.comm, one.pid))[:most]
 
     def as_data(self) -> dict[str, object]:
         """Return all of it, for JSON."""
         callers = [
-            {"comm": one.comm, "pid": one.pid, "count": one.count, "waited_us": in_us(one.waited)}
+            {"comm": one.comm, "pid": one.pid, "count": one.requests, "waited_us": in_us(one.waited)}
             for one in self.top_callers()
         ]
         return {

@@ -16,6 +16,7 @@ Source: the reads of proc.py, connections.py and mounts.py, none of which can ha
 from __future__ import annotations
 
 import os
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -25,7 +26,7 @@ from typing import Final, NamedTuple
 from fusewire.watch.ages import ages
 from fusewire.watch.connections import TELLS_HOLDERS, Connection, Fusectl, Holding, find_holders
 from fusewire.watch.helpers import Ends, Helpers
-from fusewire.watch.mounts import Mounts, read_mounts
+from fusewire.watch.mounts import Mounts, View, read_mounts
 from fusewire.watch.proc import PF_KTHREAD, Thread, contents, link, pids, thread, tids, wchan
 from fusewire.watch.touches import Touch, touches_of
 
@@ -75,7 +76,7 @@ class Look:
     def hides_holders(self) -> bool:
         """Whether somebody may hold a device without our seeing it."""
         told = any(holding.certain for connection in self.connections.values() for holding in connection.holders)
-        return self.hidden > 0 or not (TELLS_HOLDERS or told)
+        return self.hidden > 0 or hides_processes(self.mounts.view_of(os.getpid())) or not (TELLS_HOLDERS or told)
 
     def is_orphan(self, pid: int) -> bool:
         """Tell whether whoever started a process is gone."""
@@ -194,7 +195,15 @@ def unseen(look: Look, fusectl: Fusectl) -> list[str]:
     if look.hidden:
         whose = "of other users do" if os.geteuid() else "do, which takes more capabilities than this root has"
         found.append(f"what {counted(look.hidden, 'process', 'processes')} {whose}")
+    if hides_processes(look.mounts.view_of(os.getpid())):
+        found.append("processes of other users, for /proc is mounted with hidepid")
     return [*found, *lacking(look)]
+
+
+def hides_processes(view: View | None) -> bool:
+    """Tell whether /proc leaves out processes of others. From root it hides nothing."""
+    options = [mount.super_options for mount in view.table if mount.mountpoint == "/proc"] if view else []
+    return os.geteuid() != 0 and any(re.search(r"hidepid=(?!0|off)", option) for option in options)
 
 
 def lacking(look: Look) -> Iterator[str]:

@@ -167,8 +167,8 @@ class DaemonProcess:
         if self._popen is None:  # it was never started
             self._let_go()
             return
+        self.send(signal.SIGCONT)  # if it was stopped it may still end by itself
         if not self.gone.wait(HASTE if hurried else GRACE):
-            self.send(signal.SIGCONT)
             self.send(signal.SIGTERM)
             self.gone.wait(HASTE if hurried else AFTER_TERM)
         with suppress(OSError):

@@ -58,9 +58,9 @@ def play(theatre: Theatre) -> None:
             theatre.kill(stage, "rm", signal.SIGKILL)
             theatre.kill(stage, stuck, signal.SIGKILL, NO_KILL)
         theatre.abort(stage)
-        theatre.end(stage)
+        ending = theatre.ending(stage)
     once_more(theatre)
-    theatre.count()
+    theatre.close(ending)
 
 
 def play_briefly(theatre: Theatre) -> None:

@@ -151,16 +151,16 @@ class Theatre:
 
     # --- the end
 
-    def end(self, stage: Stage) -> None:
-        """Say who is dead, and who lives; and how much of it was seen."""
+    def ending(self, stage: Stage) -> str:
+        """Say who is dead, and who lives."""
         looks = stage.look()
         dead = sorted(name for name, look in looks.items() if look is None and is_killed(stage.actors[name]))
         rest = {name: look for name, look in looks.items() if name not in dead}
         lives = [f"{name}, which {words.replace(ENDED, ALIVE)}" for name, words in states(stage, rest).items()]
-        self.recording.say("end", f"Dead: {listed(dead)}. Alive: {'; '.join(lives) or 'nobody'}.")
+        return f"Dead: {listed(dead)}. Alive: {'; '.join(lives) or 'nobody'}."
 
-    def count(self) -> None:
-        """Say how much was seen, and by what; and that the words are old."""
+    def close(self, ending: str) -> None:
+        """Say how much was seen, and by what; that the words are old; and how it ended."""
         moments = list(self.recording.moments)
         seen = sum(moment.certain for moment in moments)
         by = "/proc" if self.tracer.why_not else "Linux's tracepoints and their stacks"
@@ -173,6 +173,7 @@ class Theatre:
         drawn = {moment.event.text.strip("<>[]()") for moment in moments}
         today = ", ".join(f"{name}() is {now}" for name, now in TODAY.items() if name in drawn)
         self.recording.say("text", f"The words are those of kernel.txt. On Linux {os.uname().release} {today}.")
+        self.recording.say("end", ending)
 
 
 def reading(look: Thread, device: int) -> tuple[Fact, Fact]:

@@ -61,10 +61,10 @@ def play(theatre: Theatre) -> None:
         theatre.kill(stage, FIRST, signal.SIGINT, NOT_FATAL)
         while writer and theatre.kill(stage, writer, signal.SIGKILL, thus=FATAL):
             writer = who_writes(stage)
-        theatre.end(stage)
+        ending = theatre.ending(stage)
     once_more(theatre, lambda _: "abort", Stage.abort)
     once_more(theatre, lambda stage: f"$ umount -f {stage.mountpoint}", Stage.unmount_by_force)
-    theatre.count()
+    theatre.close(ending)
 
 
 def set_the_stage(stage: Stage, theatre: Theatre) -> None:
