@@ -36,7 +36,8 @@ ALLOWED = {
     "diagrams": {"errors", "events", "wire"},  # state.py and held.py name the kernel's types, and never run it
 }
 
-FORBIDDEN = {("watch", part) for part in ("kernel", "embedded", "explore", "explain")}  # looking at live mounts must not need the embedded kernel
+# Looking at live mounts must not need the embedded kernel.
+FORBIDDEN = {("watch", part) for part in ("kernel", "embedded", "explore", "explain")}
 
 # What of kernel/ the modules of a room may import: other rooms, and modules that stand directly in kernel/.
 BASICS = {"tasks", "waitq", "locks", "clock", "user_memory"}

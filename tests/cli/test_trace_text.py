@@ -77,9 +77,9 @@ def test_where_no_read_was_seen_the_time_is_an_upper_bound() -> None:
 def test_one_that_waits_says_in_which_phase() -> None:
     waiting = request(comm="sh")
     waiting.ended = waiting.server = None
-    assert Lines(1.0).waits(waiting, now=2.001).split()[3:5] == ["1ms", "1s"]
+    assert Lines(1.0).waits(waiting, now=2.001).split()[4:6] == ["1ms", "1s"]
     waiting.read = waiting.reader = None
-    assert Lines(1.0).waits(waiting, now=2.0).split()[3:5] == ["1s", "45>"]
+    assert Lines(1.0).waits(waiting, now=2.0).split()[4:6] == ["1s", "45>"]
 
 
 def test_the_end_fits_80_columns_and_names_what_there_was() -> None:

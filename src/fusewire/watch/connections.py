@@ -23,8 +23,10 @@ Source: fs/fuse/control.c; fs/fuse/dev.c, fuse_dev_show_fdinfo.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import re
+import select
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
@@ -36,8 +38,11 @@ from fusewire.watch.mounts import Mounts
 from fusewire.watch.patience import within
 from fusewire.watch.proc import contents, link, names, survivor
 
+libc: Final = ctypes.CDLL(None, use_errno=True)
+
 __all__ = ["TELLS_HOLDERS", "Connection", "Fusectl", "Holding", "find_holders"]
 
+PIDFD_GETFD: Final = 438  # the same number on every architecture but Alpha
 UNATTACHED: Final = 0  # no connection has this number
 RELEASE: Final = tuple(map(int, re.findall(r"\d+", os.uname().release)[:2]))
 TELLS_HOLDERS: Final = RELEASE >= (6, 16)  # whether fdinfo says which connection a device serves
@@ -183,6 +188,8 @@ def find_holders(
     if not (TELLS_HOLDERS and told):  # else of those of which it tells nothing, there is nothing to tell
         guess_holders(untold, {n: one for n, one in connections.items() if not one.holders}, mounts)
     for connection in connections.values():
+        if len(connection.holder_pids) > 1:
+            connection.holders = [holding for holding in connection.holders if not is_over(holding)]
         connection.rings = any(has_ring(pid) for pid in connection.holder_pids)
     return ends
 
@@ -192,6 +199,40 @@ def descriptors(pid: int) -> tuple[int, list[tuple[int, str]]]:
     found = names(f"/proc/{pid}/fd")
     tid = pid if found else survivor(pid)
     return tid, [(int(name), link(f"/proc/{tid}/fd/{name}")) for name in found or names(f"/proc/{tid}/fd")]
+
+
+def is_over(holding: Holding) -> bool:
+    """Tell whether a device serves a connection that has ended, whose number another has by now.
+
+    What /proc shows is the number alone, and of a device that nobody closes it never changes. But poll(2)
+    tells, on a descriptor of ours for the same device, which pidfd_getfd(2) gives. If that is refused: no.
+    """
+    with contextlib.suppress(OSError):
+        fd = take_descriptor(holding.pid, holding.fd)
+        try:
+            poll = select.poll()
+            poll.register(fd, 0)
+            return any(event & select.POLLERR for _, event in poll.poll(0))
+        finally:
+            os.close(fd)
+    return False
+
+
+def take_descriptor(pid: int, fd: int) -> int:
+    """Return a descriptor of our own for what another process has open.
+
+    Raises:
+        OSError: EPERM if we may not; ESRCH if it is gone; EBADF if it has closed it; ENOSYS before Linux 5.6.
+    """
+    process = os.pidfd_open(pid)
+    try:
+        taken: int = libc.syscall(PIDFD_GETFD, process, fd, 0)
+        code = ctypes.get_errno()
+    finally:
+        os.close(process)
+    if taken == -1:
+        raise OSError(code, os.strerror(code))
+    return taken
 
 
 def has_ring(pid: int) -> bool:
