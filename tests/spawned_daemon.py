@@ -94,7 +94,7 @@ def serve(device: int, session: Session, manner: str, mountpoint: str) -> None:
                 outcome = session.fail(outcome, error)
             else:
                 outcome = session.reply(outcome, result)
-            if manner == "wrong" and message[4] == MKDIR:
+            if manner == "wrong" and message[4] == MKDIR and outcome is not None:
                 os.writev(device, outcome)
         if outcome is not None:
             os.writev(device, outcome)

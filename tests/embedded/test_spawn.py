@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import re
 import select
 import signal
 import subprocess
@@ -18,6 +19,7 @@ import pytest
 import fusewire
 from fusewire.embedded.spawned import process
 
+CAP_SYS_ADMIN = 21
 DAEMON = str(Path(__file__).parent.parent / "spawned_daemon.py")
 
 
@@ -137,16 +139,14 @@ def test_a_daemon_goes_on_where_it_was_stopped() -> None:
 def test_a_killed_daemon_fails_its_callers() -> None:
     with spawned("plain") as kernel:
         kernel.daemon.kill()
-        with pytest.raises(OSError) as failure:
+        with pytest.raises(OSError, match=os.strerror(errno.ENOTCONN)):
             kernel.listdir("/")
-        assert failure.value.errno == errno.ENOTCONN
         assert not kernel.daemon.alive
 
 
 def test_what_a_daemon_said_before_it_crashed_stands_in_the_error(caplog: pytest.LogCaptureFixture) -> None:
-    with spawned("crashing") as kernel, pytest.raises(OSError) as failure:
+    with spawned("crashing") as kernel, pytest.raises(OSError, match=os.strerror(errno.ECONNABORTED)) as failure:
         kernel.mkdir("/d")
-    assert failure.value.errno == errno.ECONNABORTED
     note = "\n".join(failure.value.__notes__)
     assert "ended by SIGSEGV" in note
     assert "| this goes wrong" in note
@@ -196,7 +196,7 @@ def test_a_daemon_that_never_reads_its_device_is_given_up() -> None:
 
 
 def test_a_daemon_that_cannot_be_executed_is_named() -> None:
-    with pytest.raises(fusewire.SpawnError, match="^nowhere cannot be executed: No such file") as failure:
+    with pytest.raises(fusewire.SpawnError, match=r"^nowhere cannot be executed: No such file") as failure:
         fusewire.Kernel.spawn(["nowhere", "{mountpoint}"]).listdir("/")
     assert failure.value.errno == errno.ENOENT
 
@@ -236,9 +236,9 @@ def test_a_wrong_call_is_refused_at_once(command: object, more: dict[str, object
 
 
 def test_a_spawned_daemon_may_not_mount() -> None:
-    look = "import re; print(re.findall('Cap(?:Prm|Eff|Bnd|Inh):\\t(.*)|NoNewPrivs:\\t(.*)', open('/proc/self/status').read()))"
     with pytest.raises(fusewire.SpawnError) as failure:
-        fusewire.Kernel.spawn([sys.executable, "-S", "-c", look, "{mountpoint}"], through="descriptor").listdir("/")
-    found = eval(failure.value.output)
-    assert [int(held, 16) >> 21 & 1 for held, _ in found if held] == [0, 0, 0, 0]
-    assert found[-1][1] == "1"
+        fusewire.Kernel.spawn(["cat", "/proc/self/status", "{mountpoint}"], through="descriptor").listdir("/")
+    status = dict(re.findall(r"^(\w+):\t(.*)$", failure.value.output, re.MULTILINE))
+    sets = [int(status[name], 16) for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")]
+    assert [held >> CAP_SYS_ADMIN & 1 for held in sets] == [0, 0, 0, 0, 0]
+    assert status["NoNewPrivs"] == "1"

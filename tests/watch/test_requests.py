@@ -81,6 +81,12 @@ def test_who_answers_has_read_what_he_answers() -> None:
     assert [request.read for request in requests] == [1.2, 1.1]
 
 
+def test_nothing_is_read_before_it_is_sent() -> None:
+    """Who answers the second has read something of its length before it was there: its own read was not seen."""
+    (request,) = paired(send(1.0, 2), read(1.1, TWO), send(1.2, 4, CAT), end(1.3, 4, TWO))
+    assert request.read is None
+
+
 def test_of_a_request_whose_read_was_not_seen_only_the_sum_is_known() -> None:
     (request,) = paired(send(1.0, 2), end(1.5, 2))
     assert (request.pending, request.processing, request.total) == (None, None, 0.5)

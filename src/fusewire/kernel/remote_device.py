@@ -17,7 +17,8 @@ a short buffer      would lose the rest of a message. We take the daemon's to ho
                     a page more than `max_write`; what is longer fails here, as on Linux
 long messages       a socket has a largest message, far above what the kernel sends by itself: `most_pages`
                     says how many pages a request may have
-splice              would cut a reply in pieces: it is not offered in INIT (`SPLICE`)
+splice              cuts a long reply into pieces, of which none is one: it is not offered in INIT (`SPLICE`).
+                    libfuse does not ask whether it was; whoever starts the daemon keeps it from splicing
 ioctl               there is none: the daemon cannot clone its device, and shares it among its threads
 the end             an aborted daemon reads ENODEV from Linux; here nothing, like the end of a file. It ends
                     of that as well, but may complain. What it still writes is taken, and comes too late

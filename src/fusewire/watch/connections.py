@@ -38,10 +38,9 @@ from fusewire.watch.mounts import Mounts
 from fusewire.watch.patience import within
 from fusewire.watch.proc import contents, link, names, survivor
 
-libc: Final = ctypes.CDLL(None, use_errno=True)
-
 __all__ = ["TELLS_HOLDERS", "Connection", "Fusectl", "Holding", "find_holders"]
 
+libc: Final = ctypes.CDLL(None, use_errno=True)
 PIDFD_GETFD: Final = 438  # the same number on every architecture but Alpha
 UNATTACHED: Final = 0  # no connection has this number
 RELEASE: Final = tuple(map(int, re.findall(r"\d+", os.uname().release)[:2]))
@@ -188,8 +187,7 @@ def find_holders(
     if not (TELLS_HOLDERS and told):  # else of those of which it tells nothing, there is nothing to tell
         guess_holders(untold, {n: one for n, one in connections.items() if not one.holders}, mounts)
     for connection in connections.values():
-        if len(connection.holder_pids) > 1:
-            connection.holders = [holding for holding in connection.holders if not is_over(holding)]
+        connection.holders = [holding for holding in connection.holders if not is_over(holding)]
         connection.rings = any(has_ring(pid) for pid in connection.holder_pids)
     return ends
 

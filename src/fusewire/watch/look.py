@@ -68,9 +68,9 @@ class Look:
         pids = self.connections[number].holder_pids
         return [thread for thread in self.threads.values() if thread.pid in pids]
 
-    def is_server(self, pid: int) -> bool:
-        """Tell whether a process has the device of a connection."""
-        return any(pid in connection.holder_pids for connection in self.connections.values())
+    def served_by(self, pid: int) -> frozenset[int]:
+        """Return the connections whose devices a process has open."""
+        return frozenset(n for n, connection in self.connections.items() if pid in connection.holder_pids)
 
     @property
     def hides_holders(self) -> bool:

@@ -133,20 +133,24 @@ class Trace:
         """Return the requests that ended since the last time, after a moment's wait."""
         if len(self.latest) < MANY:
             time.sleep(PORTION)
-        self.latest = [self._named(one) for one in self.tracing.read() if self._is_ours(one)]
+        requests = self._read()
         if time.monotonic() - self._searched > SEARCH or self._met_strangers(self.latest):
             self._search()
-        return list(self.pairing.feed(self.latest))
+        return requests
 
     def rest(self) -> Iterator[list[Request]]:
         """Trace no more; yield, in portions, the requests that have ended by now, and that are still to be read."""
-        for tracepoint in ("fuse/fuse_request_send", "fuse/fuse_request_end", "raw_syscalls/sys_exit"):
-            self.tracing.disable(tracepoint)
+        self.tracing.write("events/enable", "0")
+        time.sleep(PORTION)  # the last events are on their way
         more = True
         while more:
-            requests = self.requests()
+            requests = self._read()
             more = bool(self.latest)
             yield requests
+
+    def _read(self) -> list[Request]:
+        self.latest = [self._named(one) for one in self.tracing.read() if self._is_ours(one)]
+        return list(self.pairing.feed(self.latest))
 
     def unanswered(self) -> Iterator[Request]:
         """Yield the requests that are not over, the oldest first; but not those whose callers are gone."""

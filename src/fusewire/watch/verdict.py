@@ -85,7 +85,7 @@ class Verdicts:
         return {number for number, (wait, holder) in mirrors if same_work(wait, holder)}
 
     def locked_mirrors(self, number: int) -> Iterator[tuple[Wait, Wait]]:
-        """Yield who should answer, but waits long, having come by another way, for the lock of a caller; and that caller."""
+        """Yield who should answer, but waits for long, having come another way, for a lock; and whoever has it."""
         points = [mount.mountpoint for _, mount in self.look.mounts.mounted(number) if mount.root == "/"]
         for wait in self.waits_of_servers(number):
             holder = self.graph.waits.get(wait.holder or 0)

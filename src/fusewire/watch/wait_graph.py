@@ -298,10 +298,15 @@ def wait_of(look: Look, thread: Thread) -> Wait | None:
     """Return what a thread waits for; None if it is nothing of FUSE."""
     touches = look.touches[thread.tid]
     kind = kind_of(thread)
-    blind = thread.syscall is None and bool(thread.wchan) and look.is_server(thread.pid)
-    if kind is None or (not touches and kind not in (Kind.REQUEST, Kind.EXIT) and not blind):
+    if kind is None:
         return None
     connections = frozenset[int]().union(*(touch.connections for touch in touches))
+    if not touches and kind not in (Kind.REQUEST, Kind.EXIT):
+        if thread.syscall is not None or not thread.wchan:
+            return None
+        connections = look.served_by(thread.pid)  # /proc does not tell what the call is about: perhaps its own mount
+        if not connections:
+            return None
     return Wait(
         thread, kind, connections, touches[0] if touches else None, shown=kind is not Kind.LOCK, files=len(touches)
     )

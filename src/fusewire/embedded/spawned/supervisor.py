@@ -5,7 +5,9 @@ A program of its own, `supervisor.py CONTROL PASSED COMMAND...`, copied to where
 
 It is the *subreaper* of the daemon: a process of the daemon's whose parent has ended becomes our
 child, so a daemon that goes to the background is found here. The daemon gets no CAP_SYS_ADMIN, and
-no program that it executes gets more rights than it has, so it cannot mount by itself.
+no program that it executes gets more rights than it has, so it cannot mount by itself. And it gets
+no vmsplice(2): libfuse would splice replies into its device, and a socket cuts what is spliced into
+pieces. Where vmsplice fails libfuse writes.
 
 Over the socket CONTROL each message is one line:
 
@@ -25,17 +27,23 @@ import os
 import select
 import signal
 import socket
+import struct
 import sys
 import time
 from typing import Final
 
-PR_CAPBSET_DROP: Final = 24  # include/uapi/linux/prctl.h
+PR_SET_SECCOMP: Final = 22  # include/uapi/linux/prctl.h
+PR_CAPBSET_DROP: Final = 24
 PR_SET_CHILD_SUBREAPER: Final = 36
 PR_SET_NO_NEW_PRIVS: Final = 38
 PR_CAP_AMBIENT: Final = 47
 PR_CAP_AMBIENT_CLEAR_ALL: Final = 4
 CAP_SYS_ADMIN: Final = 21
 CAPABILITIES: Final = 0x20080522  # _LINUX_CAPABILITY_VERSION_3
+SECCOMP_MODE_FILTER: Final = 2  # include/uapi/linux/seccomp.h
+REFUSE: Final = 0x0005_0000 | errno.ENOSYS  # SECCOMP_RET_ERRNO
+ALLOW: Final = 0x7FFF_0000  # SECCOMP_RET_ALLOW
+VMSPLICE: Final = {"x86_64": (0xC000_003E, 278), "aarch64": (0xC000_00B7, 75)}  # AUDIT_ARCH_..., its number there
 PAUSE: Final = 0.005  # seconds between two looks at whether what was killed has gone
 PATIENCE: Final = 10.0  # seconds after which we give up on what cannot even be killed
 FAILED: Final = 127  # what a child ends with that could not execute its program
@@ -91,6 +99,7 @@ def become(command: list[str], writing: int) -> None:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGCHLD, signal.SIGPIPE):
             signal.signal(number, signal.SIG_DFL)
         give_up_rights()
+        give_up_vmsplice()
         os.execvp(command[0], command)
     except OSError as error:
         os.write(writing, str(error.errno or errno.EIO).encode())
@@ -109,6 +118,24 @@ def give_up_rights() -> None:
         for number in range(3):
             sets[number] &= ~(1 << CAP_SYS_ADMIN)
         libc.capset(head, sets)
+
+
+def give_up_vmsplice() -> None:
+    """Have vmsplice(2) fail with ENOSYS, here and in whatever is executed; on other machines than these do nothing."""
+    if os.uname().machine not in VMSPLICE:
+        return
+    architecture, number = VMSPLICE[os.uname().machine]
+    rows = (
+        (0x20, 0, 0, 4),  # BPF_LD: seccomp_data.arch
+        (0x15, 0, 3, architecture),  # BPF_JEQ: another's calls are allowed
+        (0x20, 0, 0, 0),  # seccomp_data.nr
+        (0x15, 0, 1, number),
+        (0x06, 0, 0, REFUSE),  # BPF_RET
+        (0x06, 0, 0, ALLOW),
+    )
+    instructions = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *row) for row in rows))
+    program = ctypes.create_string_buffer(struct.pack("@HP", len(rows), ctypes.addressof(instructions)))
+    libc.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, program, 0, 0)
 
 
 # --- looking after it
