@@ -70,13 +70,14 @@ def run(arguments: argparse.Namespace) -> int:
     from fusewire.watch import State, diagnose
 
     wanted = None if arguments.mount is None else connection_of(arguments.mount)
-    found = diagnose(wanted)
+    everything = diagnose()
+    found = [diagnosis for diagnosis in everything if wanted in (None, diagnosis.connection)]
     if arguments.mount is not None and not found:
         raise CommandError(f"there is no FUSE connection {wanted}", code=USAGE)
     if arguments.json:
         print(json.dumps([diagnosis.as_data() for diagnosis in found], indent=2))
     else:
-        print("\n".join(report(found, fixing=arguments.fix, diagram=arguments.diagram)), flush=True)
+        print("\n".join(report(found, everything, fixing=arguments.fix, diagram=arguments.diagram)), flush=True)
     if any(diagnosis.is_sick for diagnosis in found):
         asking = not arguments.fix
         return fix(found, asking) if arguments.fix or (is_answered() and not arguments.json) else SICK
@@ -139,10 +140,13 @@ def connection_of(text: str) -> int:
 # --- what is printed
 
 
-def report(found: list[Diagnosis], fixing: bool = False, diagram: bool = False) -> list[str]:
+def report(
+    found: list[Diagnosis], everything: list[Diagnosis] | None = None, fixing: bool = False, diagram: bool = False
+) -> list[str]:
     """Return at most 20 lines: of the first that is sick all, of the others the verdict; what to type at the end.
 
     Args:
+        everything: of all mounts, if `found` is but one; some may be in the same circle.
         fixing: what is to be typed next is being done.
         diagram: the diagram is wanted, even if the lines are more; else it is drawn where there is room.
     """
@@ -151,12 +155,13 @@ def report(found: list[Diagnosis], fixing: bool = False, diagram: bool = False) 
     width = min(shutil.get_terminal_size().columns, 100)
     if not found:
         return ["There is no FUSE mount on this machine."]
-    places = {diagnosis.connection: diagnosis.place for diagnosis in found}
+    everything = everything or found
+    places = {diagnosis.connection: diagnosis.place for diagnosis in everything}
     first, *others = in_order(found)
     ending = [line for text in last_words(found, fixing) for line in filled("", text, width)]
     below = [brief(one, width) for one in others]
     whole = full(first, places, width) if first.is_sick or not others else brief(first, width)
-    drawing = diagram_of(first, found)
+    drawing = diagram_of(first, everything)
     if diagram:
         return [*fitting([whole, *below], LINES - len(ending)), *(drawing or [NOTHING_TO_DRAW]), *ending]
     if drawing and shutil.get_terminal_size().columns >= len(max(drawing, key=len)):
@@ -168,11 +173,11 @@ def report(found: list[Diagnosis], fixing: bool = False, diagram: bool = False) 
     return [*fitting([whole, *below], LINES - len(ending)), *ending]
 
 
-def diagram_of(diagnosis: Diagnosis, found: list[Diagnosis]) -> list[str]:
+def diagram_of(diagnosis: Diagnosis, everything: list[Diagnosis]) -> list[str]:
     """Return the diagram of a hang, nothing if there is none."""
     from fusewire.watch.drawing import drawn
 
-    return drawn(diagnosis, found, colour=sys.stdout.isatty() and not os.environ.get("NO_COLOR"))
+    return drawn(diagnosis, everything, colour=sys.stdout.isatty() and not os.environ.get("NO_COLOR"))
 
 
 def in_order(found: list[Diagnosis]) -> list[Diagnosis]:

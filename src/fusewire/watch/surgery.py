@@ -181,7 +181,7 @@ def one_round(
             tell(f"sends {len(device.held)} more to the daemon again{begun}")
             device.resend()
         if device.forgets:
-            tell(f"could not give back {device.forgets} messages FORGET: the daemon keeps some nodes for longer")
+            tell(f"could not give back FORGETs ({device.forgets}): the daemon keeps some nodes for longer")
             device.forgets = 0
 
 

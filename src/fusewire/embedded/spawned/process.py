@@ -54,6 +54,7 @@ class DaemonProcess:
         self._shortened = False
         self._begun = threading.Event()  # the daemon was started, or `_failure` says why it was not
         self._failure = 0
+        self._sent = threading.Event()  # the last signal
         self._popen: subprocess.Popen[bytes] | None = None
         self._listener = listener(self.directory)
         self._control, self._theirs = listed_pair(control_pair)
@@ -104,9 +105,11 @@ class DaemonProcess:
         return f"[...]{text}" if self._shortened else text
 
     def send(self, number: int) -> None:
-        """Send a signal to all processes of the daemon."""
+        """Send a signal to all processes of the daemon; return when it has been sent."""
+        self._sent.clear()
         with suppress(OSError):  # they have gone, and the supervisor with them
             self._control.send(b"signal %d" % number)
+            self._sent.wait(HASTE)
 
     def _watch(self) -> None:
         assert self._popen is not None
@@ -146,6 +149,8 @@ class DaemonProcess:
                 self._begun.set()
             case b"ended":
                 self.status = os.waitstatus_to_exitcode(int(number))
+            case b"sent":
+                self._sent.set()
             case b"gone":
                 self._all_gone()
             case _:
@@ -167,7 +172,8 @@ class DaemonProcess:
         if self._popen is None:  # it was never started
             self._let_go()
             return
-        self.send(signal.SIGCONT)  # if it was stopped it may still end by itself
+        if not self.gone.is_set():
+            self.send(signal.SIGCONT)  # if it was stopped it may still end by itself
         if not self.gone.wait(HASTE if hurried else GRACE):
             self.send(signal.SIGTERM)
             self.gone.wait(HASTE if hurried else AFTER_TERM)

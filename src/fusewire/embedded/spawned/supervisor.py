@@ -16,6 +16,7 @@ Over the socket CONTROL each message is one line:
                             whoever spawned us has died
     there: 'started N'      the daemon's pid; or 'failed N': it could not be executed, errno N
     there: 'ended N'        the process that was started has ended, with this status of waitpid(2)
+    there: 'sent N'         the signal has been sent
     there: 'gone'           no process is left
 
 Source: prctl(2), PR_SET_CHILD_SUBREAPER, PR_CAPBSET_DROP; capabilities(7).
@@ -151,7 +152,7 @@ def look_after(daemon: int, control: socket.socket, woken: int) -> None:
             if fd == woken:
                 os.read(woken, 4096)
                 tell_who_ended(daemon, control)
-            elif not obey(control.recv(4096)):
+            elif not obey(control.recv(4096), control):
                 return
 
 
@@ -167,11 +168,12 @@ def tell_who_ended(daemon: int, control: socket.socket) -> None:
         control.send(b"gone")
 
 
-def obey(order: bytes) -> bool:
+def obey(order: bytes, control: socket.socket) -> bool:
     """Do what we are told; False if that is to end."""
     word, _, number = order.partition(b" ")
     if word == b"signal":
         send(int(number))
+        control.send(b"sent " + number)
     return bool(order)
 
 
