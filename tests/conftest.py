@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,6 +55,7 @@ HARNESS = pytest.StashKey[Harness]()
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Enter the namespace while there is one thread, and start the watchdog in it."""
+    heed_ctrl_c()
     private = enter_namespace()
     reason = why_no_kernel()
     if reason is None and os.geteuid() == 0:
@@ -64,6 +66,12 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     with capture.global_and_fixture_disabled():  # its last words must reach the terminal
         watchdog = Watchdog(run)
     session.config.stash[HARNESS] = Harness(run, watchdog, reason)
+
+
+def heed_ctrl_c() -> None:
+    """Heed SIGINT, which a shell ignores for what it starts in the background; programs that are tested inherit it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def enter_namespace() -> bool:
