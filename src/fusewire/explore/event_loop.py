@@ -30,7 +30,8 @@ from typing import Any, Final, NoReturn
 from fusewire import events
 from fusewire.events import Event
 from fusewire.kernel.clock import StandingClock
-from fusewire.kernel.tasks import Task, current, outside, standing_for, step
+from fusewire.kernel.runners.standing_loop import seeming_to_run
+from fusewire.kernel.tasks import Task, current, standing_for, step
 
 __all__ = ["CLOCK", "NAME", "TURN", "SceneLoop"]
 
@@ -182,15 +183,13 @@ class SceneLoop(asyncio.AbstractEventLoop):
     @contextmanager
     def _seeming_to_run(self) -> Iterator[None]:
         """Let methods find this loop, and no task of the kernel's end; what they note is noted as ours."""
-        hook, before = events.hook, asyncio._get_running_loop()
+        hook = events.hook
         if hook is not None:
             events.hook = functools.partial(_tell, current(), hook)
-        asyncio._set_running_loop(self)
         try:
-            with outside():
+            with seeming_to_run(self):
                 yield
         finally:
-            asyncio._set_running_loop(before)
             events.hook = hook
 
     # --- what is asked of a loop

@@ -44,13 +44,7 @@ NO_KILL: Final = "Whoever waits for a semaphore is deaf to signals, SIGKILL incl
 def play(theatre: Theatre) -> None:
     """Have it come about, try what does not help, and what does."""
     with theatre.stage() as stage:
-        set_the_stage(stage, theatre)
-        before = theatre.begin(stage)
-        theatre.tracer.watch(stage.connection, stage.actors.values())
-        hang(stage)
-        stuck = cast(stage, theatre)
-        theatre.take_down(before, assumed(stage, stuck))
-        theatre.deadlock(stage, CIRCLE.format(daemon=stuck))
+        stuck = come_about(stage, theatre)
         if theatre.options.threads > 1:
             use_up(stage, theatre)
         else:
@@ -66,14 +60,20 @@ def play(theatre: Theatre) -> None:
 def play_briefly(theatre: Theatre) -> None:
     """Have it come about, and abort."""
     with theatre.stage() as stage:
-        set_the_stage(stage, theatre)
-        before = theatre.begin(stage)
-        theatre.tracer.watch(stage.connection, stage.actors.values())
-        hang(stage)
-        stuck = cast(stage, theatre)
-        theatre.take_down(before, assumed(stage, stuck))
-        theatre.deadlock(stage, CIRCLE.format(daemon=stuck))
+        come_about(stage, theatre)
         theatre.abort(stage)
+
+
+def come_about(stage: Stage, theatre: Theatre) -> str:
+    """Have the deadlock come about, and recorded; return the daemon that is stuck."""
+    set_the_stage(stage, theatre)
+    before = theatre.begin(stage)
+    theatre.tracer.watch(stage.connection, stage.actors.values())
+    hang(stage)
+    stuck = cast(stage, theatre)
+    theatre.take_down(before, assumed(stage, stuck))
+    theatre.deadlock(stage, CIRCLE.format(daemon=stuck))
+    return stuck
 
 
 def set_the_stage(stage: Stage, theatre: Theatre) -> None:

@@ -32,7 +32,7 @@ from typing import Any, Final, TypeVar
 from fusewire.kernel.clock import NEVER, StandingClock
 from fusewire.kernel.tasks import Task, outside
 
-__all__ = ["StandingLoop"]
+__all__ = ["StandingLoop", "seeming_to_run"]
 
 logger = logging.getLogger("fusewire")
 
@@ -76,22 +76,11 @@ class StandingLoop(asyncio.SelectorEventLoop):
         task = super().create_task(coroutine, context=context)
         assert self._captured is not None
         step, self._captured = self._captured, None
-        with self.seeming_to_run():
+        with seeming_to_run(self):
             step()
         if not task.done():
             self._enter(task, context)
         return task
-
-    @contextmanager
-    def seeming_to_run(self) -> Iterator[None]:
-        """Let code find this loop as the one that runs, and no task of the kernel's end."""
-        before = asyncio._get_running_loop()
-        asyncio._set_running_loop(self)
-        try:
-            with outside():
-                yield
-        finally:
-            asyncio._set_running_loop(before)
 
     def create_task(self, coro: Any, *, context: Context | None = None, **options: Any) -> asyncio.Task[Any]:
         context = copy_context() if context is None else context
@@ -227,3 +216,15 @@ class StandingSelector(selectors.DefaultSelector):
         events = super().select(max(min(PATIENCE, self.loop.deadline - time.monotonic()), 0) if len(others) > 1 else 0)
         self.loop.nothing_comes = not events
         return events
+
+
+@contextmanager
+def seeming_to_run(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+    """Let code find `loop` as the one that runs, and no task of the kernel's end."""
+    before = asyncio._get_running_loop()
+    asyncio._set_running_loop(loop)
+    try:
+        with outside():
+            yield
+    finally:
+        asyncio._set_running_loop(before)
